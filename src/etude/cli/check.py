@@ -1,0 +1,72 @@
+"""Validate a run file: every problem at once, each with its place, its cause and the nearest known name."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from etude.config import RunFile
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The run file, changes to it, and whether to print all of it."""
+    parser.add_argument("file", help="the run file (YAML)")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="section.setting=value", help="settings to change, as in train"
+    )
+    parser.add_argument("--resolved", action="store_true", help="print the whole run file, defaults written out")
+    parser.epilog = "Exit code 0 when the run file can be trained, 2 when something must be mended."
+
+
+def run(arguments: Namespace) -> int:
+    """Print what the run would be; problems go up as one Problems."""
+    from etude.config import dump, load_run_file
+
+    run_file = load_run_file(arguments.file, arguments.overrides)
+    print(dump(run_file) if arguments.resolved else summary(arguments.file, run_file), end="")
+    return 0
+
+
+def summary(name: str, run_file: RunFile) -> str:
+    """The run in a few lines: what is fine-tuned, on what, how long, and where it goes."""
+    from etude.config import plain
+
+    data, training, evaluation = run_file.data, run_file.training, run_file.evaluation
+    length = f"{training.steps} steps" if training.steps is not None else f"{training.epochs or 1:g} epochs"
+    rows = {
+        "model": f"{run_file.model.name} ({run_file.model.precision} precision)",
+        "data": f"{_shown(data.train)}, {_holdout(data.holdout)}, rows up to {data.max_tokens:,} tokens",
+        "technique": _kind(plain(run_file.technique)),
+        "objective": _kind(plain(run_file.objective)),
+        "training": f"{length}, {training.batch_rows} rows an update, learning rate {training.learning_rate:g}",
+        "evaluation": ", ".join(map(_shown, evaluation.tasks))
+        or "no tasks: nothing will be proven; add evaluation.tasks",
+        "output": run_file.output,
+    }
+    return "\n".join([f"{name} is fine", *(f"  {key:<10}  {value}" for key, value in rows.items()), ""])
+
+
+def _shown(path: str) -> str:
+    """An absolute path below the current folder, as people write it."""
+    here = f"{os.getcwd()}{os.sep}"
+    return path.removeprefix(here)
+
+
+def _holdout(holdout: float | str) -> str:
+    if isinstance(holdout, str):
+        return f"held out: {_shown(holdout)}"
+    return f"{holdout:.0%} held out" if holdout else "nothing held out"
+
+
+def _kind(options: object) -> str:
+    assert isinstance(options, dict)
+    settings = ", ".join(
+        f"{name} {_inline(value)}" for name, value in options.items() if name != "kind" and value is not None
+    )
+    return f"{options['kind']} ({settings})" if settings else str(options["kind"])
+
+
+def _inline(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

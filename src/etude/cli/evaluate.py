@@ -1,0 +1,119 @@
+"""Measure a model or a run on a task: scores with their intervals, and a few answers to look at."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from etude.evaluation.report import ItemResult, Report
+
+SAMPLES = 3
+SHOWN_LETTERS = 400
+LENGTHS = ("mean_answer_tokens", "longest_answer_tokens", "mean_prompt_tokens", "longest_prompt_tokens", "num_tokens")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """What to ask, on which task, and where the report goes."""
+    parser.add_argument("subject", metavar="RUN_OR_MODEL", help="a run directory, or a model as in a run file")
+    parser.add_argument("task", metavar="TASK.yaml", help="the task file")
+    parser.add_argument("--save", metavar="FILE", help="write the report (a line per item); etude compare reads it")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
+    parser.add_argument("--batch-rows", type=int, default=32, metavar="N", help="prompts decoded together (32)")
+    parser.add_argument(
+        "--precision",
+        choices=("bfloat16", "float32"),
+        help="how weights are held; as in the run if left out",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Evaluate, save, print."""
+    from etude.cli.terminal import console, progress, quiet_libraries
+    from etude.evaluation.tasks import load_task
+
+    task = load_task(arguments.task)  # a mistake in the task file is said before the model is loaded
+    from etude.cycle.subjects import open_subject
+    from etude.evaluation.harness import evaluate
+
+    quiet_libraries()
+    subject = open_subject(arguments.subject, precision=arguments.precision)
+    with progress(f"{task.name}: {subject.name}") as on_progress:
+        report = evaluate(
+            subject, task, batch_rows=arguments.batch_rows, limit=arguments.limit, on_progress=on_progress
+        )
+    if arguments.save:
+        report.save(arguments.save)
+    console.print(scores_table(report))
+    for line in remarks(report):
+        console.print(line, markup=False, style="yellow")
+    for item in samples(report):
+        console.print(_shown_item(item, report), markup=False, highlight=False)
+    if arguments.save:
+        console.print(f"report: {arguments.save}", markup=False, soft_wrap=True)
+    return 0
+
+
+def scores_table(report: Report) -> Table:
+    """Every number of the summary, with its interval where there is one; the primary score first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(f"{report.task}, {len(report.items):,} items, {report.subject}")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("score")
+    table.add_column("value", justify="right")
+    table.add_column(f"{100 * report.level:g} % interval")
+    names = [report.metric, *(name for name in report.summary if name != report.metric)]
+    for name in names:
+        interval = report.intervals.get(name)
+        ends = f"{_shown(report, name, interval[0])} to {_shown(report, name, interval[1])}" if interval else ""
+        table.add_row(name, _shown(report, name, report.summary[name]), ends, style="bold" if name == names[0] else "")
+    return table
+
+
+def _shown(report: Report, name: str, value: float) -> str:
+    if name in LENGTHS:
+        return f"{value:,.1f}".removesuffix(".0")
+    return f"{100 * value:.1f} %" if report.higher_is_better else f"{value:.4f}"
+
+
+def remarks(report: Report) -> list[str]:
+    """What a reader of the scores should know before believing them."""
+    found = []
+    cut = sum(item.finish == "length" for item in report.items)
+    if cut:
+        most = report.settings.get("max_new_tokens")
+        found.append(f"{cut:,} of {len(report.items):,} answers were cut at max_new_tokens ({most})")
+    empty = sum(item.answer == "" for item in report.items)
+    if empty:
+        found.append(f"{empty:,} of {len(report.items):,} answers are empty")
+    return found
+
+
+def samples(report: Report) -> list[ItemResult]:
+    """A few items: the first with a full score and the first without, so that both kinds are seen."""
+    if not report.higher_is_better:
+        return []
+    right = [item for item in report.items if item.scores[report.metric] == 1]
+    wrong = [item for item in report.items if item.scores[report.metric] < 1]
+    return [*right[:1], *wrong[: SAMPLES - len(right[:1])]] if wrong else right[:SAMPLES]
+
+
+def _shown_item(item: ItemResult, report: Report) -> str:
+    scores = ", ".join(f"{name} {value:g}" for name, value in item.scores.items())
+    lines = [
+        f"{item.id}  ({scores})",
+        f"  asked:    {_short(item.prompt)}",
+        f"  wanted:   {_short(item.reference or '')}",
+        f"  answered: {_short(item.answer or '')}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _short(text: str) -> str:
+    one_line = text.replace("\n", " ⏎ ")
+    return one_line if len(one_line) <= SHOWN_LETTERS else f"{one_line[:SHOWN_LETTERS]}…"

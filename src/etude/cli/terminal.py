@@ -1,0 +1,114 @@
+"""What the commands print on: one console, and progress that reads well on a terminal and in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    console: Console
+
+OnProgress = Callable[[int, int], None]
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def __getattr__(name: str) -> object:
+    """`console`, made when first asked for: rich takes longer to import than `etude --help` may take."""
+    if name == "console":
+        return _console(stderr=False)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@contextmanager
+def progress(title: str) -> Iterator[OnProgress]:
+    """Gives `on_progress(done, total)`: a bar with the time left on a terminal, a line now and then elsewhere.
+
+    Progress goes to stderr, so that a command's output can be piped.
+    """
+    if _console(stderr=True).is_terminal:
+        with _bar(title) as on_progress:
+            yield on_progress
+    else:
+        yield _Lines(title, started=time.monotonic())
+
+
+@cache
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[OnProgress]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_console(stderr=True)) as bars:
+        task = bars.add_task(title, total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield on_progress
+
+
+@dataclass(slots=True)
+class _Lines:
+    """Progress as occasional lines: the first, the last, and one every few seconds between."""
+
+    title: str
+    started: float
+    last_line: float = float("-inf")
+    finished: bool = False
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.finished or (done < total and now - self.last_line < SECONDS_BETWEEN_LINES):
+            return
+        self.last_line, self.finished = now, done >= total
+        _console(stderr=True).print(self._line(done, total, now - self.started), markup=False, soft_wrap=True)
+
+    def _line(self, done: int, total: int, seconds: float) -> str:
+        line = f"{self.title}: {done}/{total}"
+        if done >= total:
+            return f"{line} in {duration(seconds)}"
+        return f"{line}, {duration(seconds * (total - done) / done)} left" if done else line
+
+
+def quiet_libraries() -> None:
+    """Silences the bars and hints of the model library; what matters is said by Etude itself."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `8 s`, `2 min 05 s`, `1 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,93 @@
+"""Fine-tune as a run file says: measures the base, trains, measures again, and says whether it got better.
+
+With --resume, goes on from the run's last checkpoint, bit for bit. Under torchrun, all processes train together.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from etude.errors import Interrupted
+
+if TYPE_CHECKING:
+    from etude.cli.terminal import OnProgress
+    from etude.config import RunFile
+    from etude.cycle.fine_tune import Finished
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The run file, changes to it, and whether to go on with a run that was stopped."""
+    parser.add_argument("file", help="the run file (YAML), or a run's folder to train it again")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="section.setting=value", help="settings to change for this run"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.epilog = "Exit code 0 when the run is finished, 75 when it was stopped and can be resumed, 2 on a mistake."
+
+
+def run(arguments: Namespace) -> int:
+    """Trains and prints the verdict with what to do next."""
+    from etude.config import load_run_file
+
+    path = os.path.join(arguments.file, "run.yaml") if os.path.isdir(arguments.file) else arguments.file
+    return fine_tune_and_tell(
+        load_run_file(path, arguments.overrides), ["train", path, *arguments.overrides], resume=arguments.resume
+    )
+
+
+def fine_tune_and_tell(run_file: RunFile, command: list[str], *, resume: bool = False) -> int:
+    """One run with its progress on the terminal; `command` is what would be typed after `etude` to repeat it."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from etude.cli.terminal import quiet_libraries
+    from etude.cycle.fine_tune import fine_tune
+
+    quiet_libraries()
+    try:
+        finished = fine_tune(run_file, command=["etude", *command], resume=resume, show=OnTerminal())
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped}\n  {shlex.join(['etude', *command, '--resume'])}") from None
+    if finished is not None:
+        tell(finished)
+    return 0
+
+
+class OnTerminal:
+    """Shows a run's progress on stderr."""
+
+    def say(self, line: str) -> None:
+        """One line above the bars."""
+        print(line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[OnProgress]:
+        """A bar with the time left."""
+        from etude.cli.terminal import progress
+
+        with progress(title) as on_progress:
+            yield on_progress
+
+
+def tell(finished: Finished) -> None:
+    """The verdict, where everything is, and the commands that come next."""
+    where = finished.run.path
+    print()
+    for verdict in finished.verdicts:
+        print(verdict.sentence())
+    if not finished.verdicts:
+        print("No task was measured before and after, so nothing is proven; add evaluation.tasks to the run file.")
+    if finished.gap is not None:
+        print(finished.gap.sentence())
+    minutes, seconds = divmod(round(sum(finished.seconds.values())), 60)
+    print(f"\n{minutes} min {seconds:02d} s; everything is in {where}")
+    for command, says in (
+        (f"open {finished.run.page}", "the report: curves, scores, answers before and after"),
+        (f"etude chat {where}", "talk to it (--base: to its base)"),
+        (f"etude runs show {where}", "what it is made of"),
+    ):
+        print(f"  {command:<44}  {says}")

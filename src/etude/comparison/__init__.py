@@ -1,0 +1,1 @@
+"""Two reports, paired item by item, become a verdict with its uncertainty."""

@@ -1,0 +1,68 @@
+"""Paths in a run file: relative to its folder, and whether they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from etude.data.options import DataOptions
+from etude.data.sources import REFUSED, ROWS, TEXTS
+from etude.evaluation.options import EvaluationOptions
+from etude.models.options import ModelOptions
+from etude.yaml_text import Where
+
+DATA_SUFFIXES = tuple({**ROWS, **TEXTS, **REFUSED})
+
+
+def resolve_paths(sections: Mapping[str, object], folder: Path) -> dict[str, object]:
+    """The sections with local paths made absolute, so that a copy of the run file elsewhere means the same."""
+    return {name: _resolved(section, folder) for name, section in sections.items()}
+
+
+def _resolved(section: object, folder: Path) -> object:
+    if isinstance(section, DataOptions):
+        holdout = _absolute(section.holdout, folder) if isinstance(section.holdout, str) else section.holdout
+        train = _absolute(section.train, folder) if is_local(section.train, folder) else section.train
+        return replace(section, train=train, holdout=holdout)
+    if isinstance(section, EvaluationOptions):
+        return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks))
+    if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
+        return replace(section, name=_absolute(section.name, folder))
+    return section
+
+
+def missing_files(sections: Mapping[str, object], folder: Path) -> list[tuple[Where, str]]:
+    """(setting, what is wrong) for each local file that is named, with paths already absolute, and not there."""
+    named: dict[Where, str] = {}
+    data, evaluation, model = sections.get("data"), sections.get("evaluation"), sections.get("model")
+    if isinstance(data, DataOptions) and is_local(data.train, folder):
+        named["data", "train"] = data.train
+    if isinstance(data, DataOptions) and isinstance(data.holdout, str):
+        named["data", "holdout"] = data.holdout
+    if isinstance(evaluation, EvaluationOptions):
+        named.update({("evaluation", "tasks", index): task for index, task in enumerate(evaluation.tasks)})
+    if isinstance(model, ModelOptions) and Path(model.name).is_absolute():
+        named["model", "name"] = model.name
+    return [(where, _missing(Path(name))) for where, name in named.items() if not Path(name).exists()]
+
+
+def is_local(name: str, folder: Path) -> bool:
+    """Whether a data source means a file or folder here, and not a data set of the hub (`owner/name`)."""
+    return _says_path(name) or name.lower().endswith(DATA_SUFFIXES) or (folder / name).exists()
+
+
+def _says_path(name: str) -> bool:
+    return name.startswith(("/", "./", "../", "~")) or name in (".", "..")
+
+
+def _absolute(name: str, folder: Path) -> str:
+    return str((folder / Path(name).expanduser()).absolute().resolve())
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"no such file: {path} (there is no folder {path.parent})"
+    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1, cutoff=0.6)
+    return f"no such file: {path}" + (f"; did you mean {near[0]!r}?" if near else "")

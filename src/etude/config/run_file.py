@@ -1,0 +1,75 @@
+"""RunFile: one fine-tuning run as frozen dataclasses, each section the options of the room that it tunes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from etude import yaml_text
+from etude.data.options import DataOptions
+from etude.evaluation.options import EvaluationOptions
+from etude.models.options import ModelOptions
+from etude.training.options import TrainOptions
+from etude.training.outward import LoggingOptions
+
+if TYPE_CHECKING:
+    from etude.objectives.base import Objective
+    from etude.techniques.base import Technique
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """Options that know their own ranges and conflicts."""
+
+    def problems(self) -> list[tuple[str, str]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """Everything that decides a run; the same file, data and code give the same weights."""
+
+    model: ModelOptions
+    """The base model; a plain string is its name."""
+    data: DataOptions
+    """Where the examples are, and how they become token rows."""
+    technique: Technique
+    """Which weights learn; `kind` picks the technique (lora when left out)."""
+    objective: Objective
+    """What is learned; `kind` picks the objective (sft when left out)."""
+    training: TrainOptions = field(default_factory=TrainOptions)
+    """How long, how fast and how carefully to train."""
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+    """What the model is measured on, before and after."""
+    logging: LoggingOptions = field(default_factory=LoggingOptions)
+    """Which trackers follow the run, beside its own files."""
+    output: str
+    """The run's folder, relative to the current folder; `runs/<name of the run file>` when left out."""
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(setting, what is wrong with it) for every conflict between two sections."""
+        found: list[tuple[str, str]] = []
+        if self.data.holdout == 0:
+            for name, value in (("patience", self.training.patience), ("heldout_every", self.training.heldout_every)):
+                if value is not None:
+                    found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
+        return found
+
+
+def dump(run_file: RunFile) -> str:
+    """The resolved run file as YAML, every setting written out; reading it back gives an equal RunFile."""
+    return yaml_text.dump(plain(run_file))
+
+
+def plain(value: object) -> yaml_text.Plain:
+    """Options as the values that YAML and JSON know."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        names = sorted((item.name for item in fields(value)), key=lambda name: name != "kind")
+        return {name: plain(getattr(value, name)) for name in names}
+    raise TypeError(f"options hold only plain values and dataclasses, found {type(value).__name__}")

@@ -1,0 +1,385 @@
+"""From a run file to a finished run, on one page: prepare, measure the base, train, measure again, compare, report."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from etude import durable
+from etude.batch import Sample
+from etude.comparison.gap import Gap
+from etude.comparison.verdict import Verdict, compare_all, save_verdicts
+from etude.config import RunFile, dump
+from etude.cycle.after import gap_of
+from etude.cycle.same import identity, refuse_changes
+from etude.cycle.show import Quiet, Show, lines_about
+from etude.data.batches import OfflineBatches
+from etude.data.prepare import Prepared, prepare
+from etude.data.read import Records, read
+from etude.data.render import Renderer
+from etude.data.split import split
+from etude.errors import ConfigError, EtudeError, Interrupted, StorageError
+from etude.evaluation.harness import asked, check_rows, evaluate
+from etude.evaluation.report import Report
+from etude.evaluation.tasks import Task, as_task
+from etude.models.load import load, load_tokenizer, precision_name
+from etude.models.loaded import LoadedModel, Subject
+from etude.pages.report import write_report
+from etude.runs.directory import RunDirectory, claim
+from etude.runs.lease import Lease
+from etude.runs.manifest import BaseModel, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
+from etude.runs.store import Store
+from etude.techniques.policy import Policy, attach
+from etude.training.loop import Trained, train
+from etude.training.outward import outward_log
+from etude.training.progress import Hook, Progress
+from etude.training.ranks import Ranks
+from etude.training.saving import Place
+from etude.training.signals import stop_requests_interrupt
+
+RESUME = "the same command with --resume"
+RANKS_WAIT_SECONDS = 6 * 3600.0
+"""How long other ranks wait for the main one, which measures the base model alone."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished run holds, for whoever wants more than its folder."""
+
+    run: RunDirectory
+    trained: Trained
+    verdicts: tuple[Verdict, ...]
+    gap: Gap | None
+    seconds: Mapping[str, float]
+
+
+@dataclass
+class _Work:
+    """One run on its way through the phases."""
+
+    run_file: RunFile
+    run: RunDirectory
+    lease: Lease
+    show: Show
+    ranks: Ranks
+    command: tuple[str, ...]
+    resume: bool
+    made: tuple[Path, ...]
+    """Folders that this run made, the innermost first."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    doing: str = "begin"
+    """The phase."""
+    begun: bool = False
+    """Whether the run's files are this process's."""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Its duration goes into the manifest."""
+        started, self.doing = time.monotonic(), name
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - started, 3)
+
+
+def fine_tune(
+    run_file: RunFile,
+    *,
+    command: Sequence[str] = (),
+    resume: bool = False,
+    show: Show | None = None,
+    ranks: Ranks | None = None,
+) -> Finished | None:
+    """One run: everything that `run_file` says, written to its output folder. None on other ranks than the main one.
+
+    Raises:
+        EtudeError: anything the user can mend; the run's folder says how far it got.
+        Interrupted: a signal asked to stop; `resume=True` goes on.
+        KeyboardInterrupt: a signal came before there was anything to go on with; no folder is left.
+    """
+    show = show or Quiet()
+    run_file = replace(run_file, model=replace(run_file.model, precision=precision_name(run_file.model.precision)))
+    joined = ranks or Ranks.start(timeout_seconds=RANKS_WAIT_SECONDS)
+    if not joined.is_main:
+        _follow(run_file, joined, resume=resume)
+        return None
+    made = _missing(Path(run_file.output))
+    try:
+        run, lease = claim(run_file.output, resume=resume)
+    except EtudeError:
+        _remove_empty(made)
+        raise
+    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, made)
+    try:
+        with stop_requests_interrupt():
+            return _lead(work)
+    except Interrupted:
+        _end(work, "interrupted")
+        raise
+    except KeyboardInterrupt:
+        _end(work, "interrupted")
+        if not work.begun:
+            raise
+        raise Interrupted(f"stopped during the phase {work.doing!r}; go on with: {RESUME}") from None
+    except EtudeError:
+        _end(work, "failed")
+        raise
+    finally:
+        lease.release()
+        if ranks is None:
+            joined.stop()
+
+
+def _missing(folder: Path) -> tuple[Path, ...]:
+    """The folder and those around it that are not there yet, the innermost first."""
+    return tuple(place for place in (folder, *folder.parents) if not place.exists())
+
+
+def _end(work: _Work, status: Status) -> None:
+    """Notes how the run ended, or removes the folders that were made for nothing."""
+    if work.begun:
+        manifest = work.run.manifest()
+        with suppress(StorageError):  # why the run ended is what counts
+            replace(manifest, status=status, timings={**manifest.timings, **work.seconds}).save(work.run.path)
+        return
+    work.lease.release()
+    if not work.resume:
+        with suppress(StorageError):
+            for path in work.run.path.glob(".lease-*"):
+                durable.remove(path)
+    _remove_empty(work.made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # others may have put something there
+            folder.rmdir()
+
+
+def _lead(work: _Work) -> Finished:
+    run_file, run, show = work.run_file, work.run, work.show
+    with work.phase("prepare"):
+        tasks = _tasks(run_file)
+        durable.remove(_quarantine(run_file))  # of an earlier try
+        for folder in (run.reports, run.adapter, run.model, run.plots):
+            durable.sweep(folder)  # what a try that was killed left half-written
+        prepared = prepare_rows(run_file, show, quarantine=_quarantine(run_file))
+        for note in prepared.summary.notes:
+            show.say(f"note: {note}")
+    with work.phase("load"):
+        show.say(f"loading {run_file.model.name} ({run_file.model.precision})")
+        model = load(run_file.model)
+    manifest = _begin(work, prepared, model)
+    with work.phase("measure base"):
+        before = _measure(work, model, tasks, base=True) if run_file.evaluation.base else {}
+    policy = attach(run_file.technique, model, seed=run_file.training.seed)
+    show.say(f"{policy.num_trainable:,} weights learn")
+    with work.phase("train"):
+        trained = _train(work, policy, prepared, manifest)
+    weights = run.path / policy.technique.saved_as
+    policy.save(weights)
+    policy.load(weights)  # what was saved is what is measured
+    with work.phase("measure tuned"):
+        after = _measure(work, policy, tasks, base=False)
+    with work.phase("measure gap"):
+        gap = gap_of(policy, prepared, show)
+    verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
+    save_verdicts(run.verdict_file, verdicts, gap)
+    manifest = replace(manifest, timings=dict(work.seconds))
+    manifest.save(run.path)
+    write_report(run.path, status="finished")
+    manifest.finished(run.path).save(run.path)
+    _index(run, show)
+    return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds))
+
+
+def _tasks(run_file: RunFile) -> dict[str, tuple[Task, str]]:
+    """The tasks by name, each with the hash of its rows: what is wrong with one is said before hours of training."""
+    found: dict[str, tuple[Task, str]] = {}
+    for path in run_file.evaluation.tasks:
+        task = as_task(path)
+        if task.name in found:
+            raise ConfigError(f"two tasks are called {task.name!r}", where="evaluation.tasks", remedy="rename one")
+        found[task.name] = (task, check_rows(task))
+    return found
+
+
+def _quarantine(run_file: RunFile) -> Path:
+    """Unusable rows wait beside the run's folder until the run begins, so that a refused data set leaves no run."""
+    return Path(f"{run_file.output}.quarantine.jsonl")
+
+
+def prepare_rows(run_file: RunFile, show: Show, *, quarantine: Path | None) -> Prepared:
+    """Reads, splits, renders and checks the rows."""
+    data = run_file.data
+
+    def read_rows(source: str) -> Records:
+        return read(
+            source,
+            run_file.objective.learns_from,
+            format=data.format,
+            columns=data.columns,
+            system=data.system,
+            max_bad_share=data.max_bad_share,
+            quarantine=quarantine,
+        )
+
+    rows = read_rows(data.train)
+    show.say(f"{data.train}: {rows.detected}")
+    if isinstance(data.holdout, str):
+        kept, heldout = rows, read_rows(data.holdout)
+    else:
+        kept, heldout = split(rows, data.holdout, seed=run_file.training.seed)
+    renderer = Renderer(load_tokenizer(run_file.model.name, revision=run_file.model.revision))
+    with show.progress("preparing rows") as on_progress:
+        prepared = prepare(
+            kept,
+            renderer,
+            heldout=heldout,
+            max_tokens=data.max_tokens,
+            over_length=data.over_length,
+            max_bad_share=data.max_bad_share,
+            quarantine=quarantine,
+            on_progress=on_progress,
+        )
+    counts = prepared.summary.tokens
+    show.say(
+        f"{len(prepared.samples):,} rows to learn, {len(prepared.heldout):,} held out; {counts.total:,} tokens, "
+        f"{counts.learned:,} of them learned, longest row {counts.longest:,}"
+    )
+    return prepared
+
+
+def _begin(work: _Work, prepared: Prepared, model: LoadedModel) -> Manifest:
+    """Writes down what this run is made of, or finds that a resumed run is still made of the same."""
+    run, run_file = work.run, work.run_file
+    manifest = Manifest(
+        run_id=run.manifest().run_id if work.resume else new_run_id(),
+        created=run.manifest().created if work.resume else utc_now(),
+        status="running",
+        etude_version=version("etude"),
+        versions=installed_versions(),
+        base=BaseModel(name=model.name, hash=model.base_hash),
+        data=DataSource(sha256=prepared.summary.sha256, source=prepared.summary.source),
+        template_sha256=prepared.summary.template_sha256,
+        config_sha256=hashlib.sha256(dump(replace(run_file, output="")).encode()).hexdigest(),
+        seed=run_file.training.seed,
+        command=work.command,
+    )
+    if work.resume:
+        refuse_changes(run, manifest, run_file)
+    manifest.save(run.path)
+    work.begun = True
+    durable.write_text(run.run_file, dump(run_file))
+    durable.write_json(run.data_file, prepared.summary.as_dict())
+    if _quarantine(run_file).exists():
+        durable.replace(_quarantine(run_file), run.quarantine_file)
+    return manifest
+
+
+def _measure(work: _Work, subject: Subject, tasks: Mapping[str, tuple[Task, str]], *, base: bool) -> dict[str, Report]:
+    """A report for each task; the base's that a resumed run has already is not made again."""
+    reports: dict[str, Report] = {}
+    evaluation = work.run_file.evaluation
+    which = "base" if base else "tuned"
+    durable.make_directory(work.run.reports, exist_ok=True)
+    for name, (task, rows_sha256) in tasks.items():
+        path = work.run.report(name, base=base)
+        known = _known(path, task, rows_sha256, limit=evaluation.limit) if base and work.resume else None
+        if known is not None:
+            reports[name] = known
+            continue
+        with work.show.progress(f"measuring the {which} model on {task.name}") as on_progress:
+            report = evaluate(
+                subject, task, batch_rows=evaluation.batch_rows, limit=evaluation.limit, on_progress=on_progress
+            )
+        report.save(path)
+        reports[name] = report
+        work.show.say(f"{name}, {which}: {report.metric} {report.summary[report.metric]:.4g}")
+    return reports
+
+
+def _known(path: Path, task: Task, rows_sha256: str, *, limit: int | None) -> Report | None:
+    """A report that is there already, if it is whole and says what measuring again would."""
+    try:
+        report = Report.load(path)
+    except EtudeError:
+        return None
+    same = report.data_sha256 == rows_sha256 and report.settings == asked(task, limit=limit)
+    return report if same else None
+
+
+def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) -> Trained:
+    run_file, run = work.run_file, work.run
+    durable.require_space(run.path, _bytes_needed(policy, run_file.training.keep_checkpoints))
+    heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
+    outward = outward_log(run_file.logging, run.path, run_id=manifest.run_id)
+    place = Place(
+        folder=run.path,
+        run_id=manifest.run_id,
+        identity=identity(run_file, manifest),
+        fence=work.lease.check,
+        resume=work.resume,
+        resume_with=RESUME,
+        say=work.show.say,
+    )
+    with work.show.progress("training") as on_progress, outward:
+
+        def tell(progress: Progress, _policy: Policy) -> None:
+            on_progress(progress.step, progress.num_steps)
+            for line in lines_about(progress):
+                work.show.say(line)
+
+        hooks: list[Hook] = [tell, outward]
+        return train(
+            policy,
+            _source(run_file, prepared.samples),
+            run_file.objective,
+            options=run_file.training,
+            heldout=heldout,
+            hooks=hooks,
+            place=place,
+            ranks=work.ranks,
+        )
+
+
+def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
+    """Another rank than the main one: the same data and weights, its share of each step, nothing written."""
+    prepared = prepare_rows(run_file, Quiet(), quarantine=None)
+    policy = attach(run_file.technique, load(run_file.model), seed=run_file.training.seed)
+    heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
+    train(
+        policy,
+        _source(run_file, prepared.samples),
+        run_file.objective,
+        options=run_file.training,
+        heldout=heldout,
+        place=Place(folder=Path(run_file.output), run_id="", resume=resume),
+        ranks=ranks,
+    )
+
+
+def _source(run_file: RunFile, samples: tuple[Sample, ...]) -> OfflineBatches:
+    data = run_file.data
+    return OfflineBatches(samples=samples, tokens=data.tokens_per_batch, share_prefixes=data.share_prefixes)
+
+
+def _bytes_needed(policy: Policy, keep: int) -> int:
+    """Weights, float32 moments and the best weights, for each checkpoint kept and the one being written."""
+    each = sum(p.numel() * (2 * p.element_size() + 12) for p in policy.trainable.values())
+    return (keep + 1) * each
+
+
+def _index(run: RunDirectory, show: Show) -> None:
+    store = Store.open()
+    try:
+        store.record(run.path)
+        if store.note is not None:
+            show.say(f"note: {store.note}")
+    finally:
+        store.close()

@@ -1,0 +1,79 @@
+"""Anything a user can name and ask: a base model, a PEFT adapter, a run, a run's base."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etude.errors import ModelError, RunError
+from etude.models.options import ModelOptions, Precision
+from etude.runs.directory import RunDirectory, is_run, open_run
+
+if TYPE_CHECKING:
+    from etude.models.loaded import LoadedModel, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A subject under the name by which the user asked for it."""
+
+    name: str
+    subject: Subject
+
+    def use(self) -> AbstractContextManager[LoadedModel]:
+        return self.subject.use()
+
+
+def open_subject(name: str, *, base: bool = False, precision: Precision | None = None) -> Subject:
+    """A run's folder, an adapter's folder, or a model's name, loaded and ready to be asked.
+
+    `base` asks for a run's or an adapter's base model instead; `precision` overrides what the run was made with.
+
+    Raises:
+        RunError: the run has no weights yet, or its base model has changed since.
+        ModelError: nothing goes by that name.
+    """
+    from etude.models.load import load
+    from etude.techniques.policy import attach_adapter
+
+    folder = Path(name)
+    if is_run(folder):
+        return _open_run(open_run(folder), base=base, precision=precision)
+    if (folder / "adapter_config.json").is_file():
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        model = load(_with(ModelOptions(name=str(config["base_model_name_or_path"])), precision))
+        return model if base else Named(name, attach_adapter(folder, model))
+    if base:
+        raise ModelError("is no run and no adapter, so it has no base", where=name)
+    return load(_with(ModelOptions(name=name), precision))
+
+
+def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> Subject:
+    from etude.config import load_run_file
+    from etude.models.load import load
+    from etude.techniques.policy import attach_adapter
+
+    options = _with(load_run_file(run.run_file, check_files=False).model, precision)
+    if not base and run.weights is None:
+        raise RunError(
+            f"has no weights yet (it is {run.state})", where=str(run.path), remedy="etude train --resume finishes it"
+        )
+    if run.weights == run.model and not base:
+        return Named(str(run.path), load(replace(options, name=str(run.model), revision=None)))
+    model = load(options)
+    recorded = run.manifest().base.hash
+    if model.base_hash != recorded:
+        raise RunError(
+            f"was made from another version of {options.name} (hash {recorded[:12]}, found {model.base_hash[:12]})",
+            where=str(run.path),
+        )
+    if base or run.weights is None:
+        return model
+    return Named(str(run.path), attach_adapter(run.weights, model))
+
+
+def _with(options: ModelOptions, precision: Precision | None) -> ModelOptions:
+    return options if precision is None else replace(options, precision=precision)

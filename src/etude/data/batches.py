@@ -1,0 +1,125 @@
+"""Samples as steps of packed batches: the order is a pure function of (seed, place), so resuming is skipping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from etude.batch import Batch, Sample, Step
+from etude.data.options import OverLength
+from etude.data.prepare import prepare
+from etude.data.read import Records
+from etude.data.render import Renderer
+from etude.errors import DataError
+from etude.packing import MIN_SHARED, pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Share = Callable[[Sequence[Sample]], Sequence[Sample]]
+"""A rank's part of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineBatches:
+    """Steps over samples that are known before training; pulled by the loop, packed one step at a time."""
+
+    samples: tuple[Sample, ...]
+    tokens: int = 16_384
+    """Most tokens in one batch, shared prefixes counted once; a longer sample gets a batch of its own."""
+    share_prefixes: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise DataError("no samples to learn from", remedy="look at the quarantine file for what was left out")
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.samples)
+
+    def steps(self, *, batch_rows: int, seed: int, first: int, total_samples: int, share: Share) -> Iterator[Step]:
+        """The steps from number `first` (0-based) on; each sample once an epoch, in a fresh order every epoch.
+
+        Step k holds places [k * batch_rows, (k + 1) * batch_rows) of the epochs laid end to end, so no sample is
+        left out where an epoch does not divide; only the very last step can be shorter.
+        """
+        order_of_epoch: dict[int, np.ndarray] = {}
+        for start in range(first * batch_rows, total_samples, batch_rows):
+            stop = min(start + batch_rows, total_samples)
+            chosen: list[Sample] = []
+            for place in range(start, stop):
+                epoch, index = divmod(place, len(self.samples))
+                if epoch not in order_of_epoch:
+                    order_of_epoch = {epoch: epoch_order(len(self.samples), seed=seed, epoch=epoch)}
+                chosen.append(self.samples[order_of_epoch[epoch][index]])
+            yield Step(
+                batches=tuple(self._packed(share(chosen))),
+                sample_ids=tuple(sample.id for sample in chosen),
+                epoch=stop / len(self.samples),
+            )
+
+    def sweep(self, share: Share) -> Iterator[Batch]:
+        """Every sample once, in order: for held-out losses."""
+        return self._packed(share(self.samples))
+
+    def _packed(self, samples: Sequence[Sample]) -> Iterator[Batch]:
+        """Neighbours in token order share most, so the samples are sorted before they are cut into batches."""
+        if self.share_prefixes:
+            samples = sorted(samples, key=lambda sample: sample.rows[0].tokens)
+        run: list[Sample] = []
+        cost = 0
+        for sample in samples:
+            added = self._cost(sample, run[-1] if run else None)
+            if run and cost + added > self.tokens:
+                yield pack(run, share=self.share_prefixes)
+                run, cost = [], 0
+                added = self._cost(sample, None)
+            run.append(sample)
+            cost += added
+        if run:
+            yield pack(run, share=self.share_prefixes)
+
+    def _cost(self, sample: Sample, before: Sample | None) -> int:
+        """Most tokens that the sample adds to the tree when its sorted neighbour is in it already.
+
+        The tree branches only where it pays, which leaves up to MIN_SHARED - 1 common tokens unshared.
+        """
+        if before is None or not self.share_prefixes:
+            return sample.num_tokens
+        a, b = before.rows[0].tokens, sample.rows[0].tokens
+        n = min(len(a), len(b))
+        unequal = next((i for i in range(n) if a[i] != b[i]), n)
+        return sample.num_tokens - max(0, unequal - (MIN_SHARED - 1))
+
+
+def epoch_order(num_samples: int, *, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of the samples that depends on the seed and the epoch alone."""
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_samples)
+
+
+class HasTokenizer(Protocol):
+    """A loaded model, seen from here: all that rendering needs of it."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+
+def batches(
+    records: Records,
+    model: HasTokenizer,
+    *,
+    tokens: int = 16_384,
+    max_tokens: int = 1024,
+    over_length: OverLength = "error",
+    share_prefixes: bool = True,
+) -> OfflineBatches:
+    """Records rendered with the model's own template, as a source that the loop pulls steps from.
+
+    `tokens` is the most that one pass through the model holds, `max_tokens` the longest row. Raises Problems for rows
+    that are too long under the policy `error` or teach nothing.
+    """
+    prepared = prepare(records, Renderer(model.tokenizer), max_tokens=max_tokens, over_length=over_length)
+    return OfflineBatches(samples=prepared.samples, tokens=tokens, share_prefixes=share_prefixes)

@@ -1,0 +1,86 @@
+"""Rows longer than the model should see: windows for plain text, shorter prompts for chats; answers are never cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from etude.data.render import RenderedRow, Renderer
+from etude.records import Conversation, Message, Preference, Record
+
+ATTEMPTS = 64
+CONTEXT = ("user", "tool", "function", "ipython")
+SYSTEM = ("system", "developer")
+
+
+def windows(row: RenderedRow, max_tokens: int, opening: int) -> tuple[RenderedRow, ...]:
+    """A plain text's tokens in windows of at most `max_tokens`, every token learned exactly once.
+
+    Each window starts with the text's own `opening` tokens (BOS), or, if there are none, with the last token of the
+    window before it as context.
+    """
+    if len(row.tokens) <= max_tokens:
+        return (row,)
+    head = row.tokens[:opening]
+    context = opening or 1
+    made = [_window(row, 0, max_tokens, head=())]
+    at = max_tokens
+    while at < len(row.tokens):
+        start, stop = (at, at + max_tokens - opening) if opening else (at - 1, at - 1 + max_tokens)
+        made.append(_window(row, start, stop, head=head, context=context))
+        at = stop
+    return tuple(made)
+
+
+def _window(row: RenderedRow, start: int, stop: int, *, head: tuple[int, ...], context: int = 0) -> RenderedRow:
+    tokens = head + row.tokens[start:stop]
+    weights = (0.0,) * len(head) + row.weights[start:stop]
+    control = row.control[: len(head)] + row.control[start:stop]
+    weights = (0.0,) * context + weights[context:]
+    first = next((at for at, weight in enumerate(weights) if weight > 0), len(weights))
+    return RenderedRow(tokens, weights, control, first)
+
+
+def shorten(record: Record, renderer: Renderer, max_tokens: int) -> Record | None:
+    """The record with text taken from the left of its longest prompt messages until it fits; None if it cannot.
+
+    Only contents that are not learned are cut (the system message last), never the template, never an answer.
+    """
+    for attempt in range(ATTEMPTS):
+        excess = max(len(row.tokens) for row in renderer.rows(record)) - max_tokens
+        if excess <= 0:
+            return record
+        messages = record.messages if isinstance(record, Conversation) else record.prompt  # type: ignore[union-attr]
+        if not attempt and excess > _room(messages, renderer):
+            return None
+        shorter = _cut(messages, renderer, excess)
+        if shorter is None:
+            return None
+        if isinstance(record, Conversation):
+            record = replace(record, messages=shorter)
+        else:
+            assert isinstance(record, Preference)
+            record = replace(record, prompt=shorter)
+    return None
+
+
+def _room(messages: tuple[Message, ...], renderer: Renderer) -> int:
+    """About how many tokens can be cut in all."""
+    texts = [message.text for message in messages if message.role in CONTEXT + SYSTEM and not message.weight]
+    return sum(len(tokens) for tokens in renderer.plain.encode(texts))
+
+
+def _cut(messages: tuple[Message, ...], renderer: Renderer, excess: int) -> tuple[Message, ...] | None:
+    """The messages with up to `excess` tokens fewer in the longest one that may be cut; None if none is left."""
+    sizes = [len(tokens) for tokens in renderer.plain.encode([message.text for message in messages])]
+    for roles in (CONTEXT, SYSTEM):
+        able = [
+            at for at, message in enumerate(messages) if message.role in roles and not message.weight and sizes[at] > 1
+        ]
+        if not able:
+            continue
+        at = max(able, key=lambda at: sizes[at])
+        text = renderer.plain.cut_left(messages[at].text, min(excess, sizes[at] - 1))
+        if text == messages[at].text or not text.strip():
+            text = messages[at].text.strip()[-1:] or "…"
+        return (*messages[:at], replace(messages[at], content=text), *messages[at + 1 :])
+    return None

@@ -1,0 +1,318 @@
+"""From records to token ids and what to learn of them: the one rendering for training, evaluation, chat and serving.
+
+A chat is encoded between control tokens, never as one string: the template's literals alone can yield control tokens,
+everything between two of them is encoded by a tokenizer that has none. An answer starts its own piece, so that what
+`prompt` gives is always the beginning of what `row` gives; its end token is learned, what follows is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from etude.data.plain import PROBE, PlainTokenizer
+from etude.data.template import ChatTemplate, Control, Skeleton, Slot
+from etude.errors import DataError, ModelError
+from etude.records import Conversation, Message, Preference, Record, Text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+JOINT = 64
+"""Characters looked at on either side of where an answer begins."""
+SYSTEM = Message("system", "You answer in one short sentence.")
+TURNS = (
+    Message("user", "Hello there! What is 2 + 2?\nShow your work."),
+    Message("assistant", "2 + 2 = 4, because 1 + 1 + 1 + 1 is 4."),
+    Message("user", 'Thanks (really): can you say it in French, e.g. "c\'est ..."?'),
+    Message("assistant", "C'est quatre"),
+)
+PROBES = (TURNS[:2], TURNS, (SYSTEM, *TURNS[:2]), (SYSTEM, *TURNS))
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRow:
+    """One sequence. All tuples have one entry a token."""
+
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+    """How strongly the prediction of each token is learned; 0 for context, and for the first token always."""
+    control: tuple[bool, ...]
+    """Whether the token is one of the tokenizer's added tokens."""
+    answer_start: int
+    """Index of the first learned token; the number of tokens if none is."""
+
+    @property
+    def learns(self) -> bool:
+        return self.answer_start < len(self.tokens)
+
+    @property
+    def num_learned(self) -> int:
+        return sum(weight > 0 for weight in self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A control token, or a piece of text to encode without any."""
+
+    weight: float
+    text: str = ""
+    prefix: bool = False
+    token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A sequence before encoding, and the text that the template makes of it."""
+
+    steps: tuple[Step, ...]
+    text: str
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """Pieces gathered between control tokens; an answer, or another weight, begins a new one."""
+
+    after_control: bool
+    prefix: bool
+    steps: list[Step] = field(default_factory=list)
+    text: str = ""
+    weight: float = 0.0
+    owner: int | None = None
+
+    def flush(self) -> None:
+        if self.text:
+            self.steps.append(Step(self.weight, text=self.text, prefix=self.prefix))
+            self.text, self.prefix = "", False
+
+    def control(self, token: int, weight: float) -> None:
+        self.flush()
+        self.steps.append(Step(weight, token=token))
+        self.prefix = self.after_control
+
+    def add(self, text: str, weight: float, *, opens: bool) -> None:
+        if opens:
+            # a space before an answer belongs to its first word, as it does in running text
+            kept = self.text.rstrip(" ")
+            text, self.text = self.text[len(kept) :] + text, kept
+        if opens or weight != self.weight:
+            self.flush()
+        self.weight = weight
+        self.text += text
+
+
+class Renderer:
+    """Renders with a tokenizer and its own chat template.
+
+    The template is proven equal to the tokenizer's `apply_chat_template` on probe chats; one that is not is refused by
+    name (ModelError) when the first conversation comes. Plain text works with any tokenizer.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.plain = PlainTokenizer(tokenizer)
+        self.control_ids = self.plain.control_ids
+        self._before_text = self._text_opening()
+        self.num_opening = len(self._before_text)
+        """Tokens that the tokenizer puts before a plain text."""
+        self._template: ChatTemplate | None = None
+        self._refusal: ModelError | None = None
+        self.template_sha256 = ""
+        """Of the chat template; empty if the tokenizer has none."""
+        eos = tokenizer.eos_token_id
+        self.end_ids: frozenset[int] = frozenset() if eos is None else frozenset((int(eos),))
+        """Tokens that end an answer: where sampling stops."""
+        try:
+            self._template = ChatTemplate(tokenizer, self.plain)
+            self.template_sha256 = self._template.sha256
+            self._prove(self._template)
+        except ModelError as error:
+            self._refusal = error
+
+    def row(self, record: Record) -> RenderedRow:
+        """A Conversation or Text as one sequence; DataError if the template refuses the row."""
+        (row,) = self.rows(record)
+        return row
+
+    def rows(self, record: Record) -> tuple[RenderedRow, ...]:
+        """The record's sequences: one, or (chosen, rejected) for a Preference."""
+        return tuple(self.encode(self.plans(record)))
+
+    def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The chat so far and the opening of the assistant's next message: the beginning of the row it would become."""
+        plan = self._chat(messages, (), answer=True)
+        return self.encode((plan,))[0].tokens
+
+    def plans(self, record: Record) -> tuple[Plan, ...]:
+        """What `encode` turns into the record's sequences."""
+        match record:
+            case Text():
+                return (self._text(record),)
+            case Conversation():
+                return (self._chat(record.messages, record.tools),)
+            case Preference():
+                context = tuple(replace(message, weight=0.0) for message in record.prompt)
+                return (self._chat(context + record.chosen, ()), self._chat(context + record.rejected, ()))
+        raise DataError(f"{type(record).__name__} rows are not learned from as they are", where=str(record.origin))
+
+    def encode(self, plans: Sequence[Plan]) -> list[RenderedRow]:
+        """All plans at once: each distinct piece of text is encoded one time."""
+        known: dict[tuple[str, bool], Sequence[int]] = {}
+        for prefix in (False, True):
+            texts = list(
+                dict.fromkeys(step.text for plan in plans for step in plan.steps if step.text and step.prefix == prefix)
+            )
+            known.update(zip(((text, prefix) for text in texts), self.plain.encode(texts, prefix=prefix), strict=True))
+        for (text, _), tokens in known.items():
+            if not self.plain.forbidden_ids.isdisjoint(tokens):
+                raise DataError(
+                    f"the text {text[:60]!r} encodes to a control token", remedy="please report this tokenizer"
+                )
+        return [self._assembled(plan, known) for plan in plans]
+
+    def odd(self, plans: Sequence[Plan]) -> tuple[list[int], list[int]]:
+        """Indices of the plans that the tokenizer would encode otherwise as one string, which Etude never does.
+
+        First those whose content spells a control token; then those whose answer would merge with the template's text
+        before it (an answer that begins with a line break, say).
+        """
+        spelt = [
+            at for at, plan in enumerate(plans) if any(self.plain.spells_control(step.text) for step in plan.steps)
+        ]
+        joints = {
+            (before.text[-JOINT:], after.text[:JOINT], before.prefix and len(before.text) <= JOINT): None
+            for plan in plans
+            for before, after in pairwise(plan.steps)
+            if before.text and after.text
+        }
+        merging: set[tuple[str, str]] = set()
+        for prefix in (False, True):
+            pairs = [(left, right) for left, right, at_start in joints if at_start == prefix]
+            whole = self.plain.encode([left + right for left, right in pairs], prefix=prefix)
+            lefts = self.plain.encode([left for left, _ in pairs], prefix=prefix)
+            rights = self.plain.encode([right for _, right in pairs])
+            parts = zip(pairs, whole, lefts, rights, strict=True)
+            merging.update(pair for pair, joined, left, right in parts if joined != left + right)
+        merged = [at for at, plan in enumerate(plans) if merging and not merging.isdisjoint(_joints(plan))]
+        return spelt, merged
+
+    def _assembled(self, plan: Plan, known: dict[tuple[str, bool], Sequence[int]]) -> RenderedRow:
+        tokens: list[int] = []
+        weights: list[float] = []
+        for step in plan.steps:
+            ids = known[step.text, step.prefix] if step.token is None else (step.token,)
+            tokens.extend(ids)
+            weights.extend([step.weight] * len(ids))
+        if weights:
+            weights[0] = 0.0
+        start = next((at for at, weight in enumerate(weights) if weight > 0), len(weights))
+        return RenderedRow(tuple(tokens), tuple(weights), tuple(token in self.control_ids for token in tokens), start)
+
+    def _text(self, record: Text) -> Plan:
+        eos = self.tokenizer.eos_token_id
+        if eos is None:
+            raise ModelError("the tokenizer has no end-of-text token", where=str(self.tokenizer.name_or_path))
+        steps = [Step(0.0, token=token) for token in self._before_text]
+        prefix = self.plain.prefix_after_control if steps else self.plain.prefix_at_start
+        steps += [Step(1.0, text=record.text, prefix=prefix), Step(1.0, token=int(eos))]
+        around = [self.tokenizer.convert_ids_to_tokens(token) for token in (*self._before_text, int(eos))]
+        return Plan(tuple(steps), "".join(map(str, around[:-1])) + record.text + str(around[-1]))
+
+    def _text_opening(self) -> tuple[int, ...]:
+        """What the tokenizer itself puts before a text: BOS, or nothing."""
+        bare = self.plain.full.encode(PROBE, add_special_tokens=False).ids
+        whole = self.plain.full.encode(PROBE, add_special_tokens=True).ids
+        at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
+        opening: tuple[int, ...] = tuple(whole[:at])
+        if len(opening) > 1 and len(set(opening)) < len(opening):
+            raise ModelError(
+                "the tokenizer puts more than one BOS before a text", where=str(self.tokenizer.name_or_path)
+            )
+        return opening
+
+    def _chat(self, messages: Sequence[Message], tools: Sequence[str], *, answer: bool = False) -> Plan:
+        if self._refusal is not None or self._template is None:
+            raise self._refusal or ModelError("no chat template")
+        skeleton, contents = self._template.fill(messages, tools, answer=answer)
+        plan = Plan(tuple(self._steps(skeleton, contents, messages, answer=answer)), skeleton.join(contents))
+        for at, ending in skeleton.endings.items():
+            if ending is None and messages[at].role == "assistant":
+                raise DataError(
+                    f"the chat template puts no end token behind message {at + 1}, so no end would be learned"
+                )
+        return plan
+
+    def _steps(
+        self, skeleton: Skeleton, contents: Sequence[str], messages: Sequence[Message], *, answer: bool
+    ) -> list[Step]:
+        assembly = _Assembly(self.plain.prefix_after_control, self.plain.prefix_at_start)
+        for item in skeleton.items:
+            weight = 0.0 if item.owner is None else _weight(messages[item.owner])
+            opens = item.owner is not None and item.owner != assembly.owner and messages[item.owner].role == "assistant"
+            assembly.owner = item.owner
+            if isinstance(item, Control):
+                assembly.control(item.token, weight)
+            else:
+                assembly.add(contents[item.index] if isinstance(item, Slot) else item.text, weight, opens=opens)
+        if answer:
+            assembly.text = assembly.text.rstrip(" ")
+        assembly.flush()
+        return assembly.steps
+
+    def _prove(self, template: ChatTemplate) -> None:
+        """Raise ModelError unless the probe chats come out exactly as the tokenizer's own rendering."""
+        where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
+        remedy = "use a base model with another template"
+        proven = 0
+        endings: set[int] = set()
+        for probe in PROBES:
+            try:
+                skeleton, _ = template.fill(probe)
+                self._equal(probe)
+            except DataError as error:
+                if probe == PROBES[0]:
+                    raise ModelError(f"refused: {error}", where=where, remedy=remedy) from None
+                continue
+            endings.update(
+                token for at, token in skeleton.endings.items() if token is not None and probe[at].role == "assistant"
+            )
+            proven += 1
+        template.learn_endings(frozenset(endings))
+        self.end_ids |= frozenset(endings)
+
+    def _equal(self, probe: Sequence[Message]) -> None:
+        """ModelError unless one probe chat and its prompt equal the tokenizer's own, with one BOS and one opening."""
+        where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
+        plan = self._chat(probe, ())
+        row = self.encode((plan,))[0]
+        said = [{"role": message.role, "content": message.text} for message in probe]
+        own = list(self.tokenizer.apply_chat_template(said, tokenize=True, return_dict=False))
+        problem = None
+        bos = self.tokenizer.bos_token_id
+        if row.tokens[:2] == (bos, bos):
+            problem = "it begins with more than one BOS"
+        elif list(row.tokens) != own:
+            at = next(
+                (at for at, pair in enumerate(zip(row.tokens, own, strict=False)) if pair[0] != pair[1]), len(own)
+            )
+            text = self.plain.decode(own[max(0, at - 3) : at + 3])
+            problem = f"encoded piece by piece it differs from the tokenizer's own rendering near {text!r}"
+        else:
+            last = self.encode((self._chat([*(replace(turn, weight=0.0) for turn in probe[:-1]), probe[-1]], ()),))[0]
+            if self.prompt(probe[:-1]) != last.tokens[: last.answer_start]:
+                problem = "its generation prompt is not how it begins the same answer in a finished chat"
+        if problem is not None:
+            raise ModelError(f"refused: {problem}", where=where, remedy="use a base model with another template")
+
+
+def _joints(plan: Plan) -> list[tuple[str, str]]:
+    pairs = pairwise(plan.steps)
+    return [(left.text[-JOINT:], right.text[:JOINT]) for left, right in pairs if left.text and right.text]
+
+
+def _weight(message: Message) -> float:
+    if message.weight is not None:
+        return message.weight
+    return 1.0 if message.role == "assistant" else 0.0

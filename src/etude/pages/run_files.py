@@ -1,0 +1,231 @@
+"""Everything that a run directory holds, read without trusting it: what is missing or torn is said, never fatal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etude.comparison.gap import Gap
+from etude.comparison.verdict import Verdict, load_verdicts
+from etude.errors import EtudeError, RunError
+from etude.evaluation.report import Report
+from etude.pages.figures import Curve
+from etude.runs.directory import RunDirectory
+from etude.runs.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class TaskReports:
+    """One task's reports; either can be missing."""
+
+    name: str
+    base: Report | None
+    tuned: Report | None
+
+    @property
+    def either(self) -> Report:
+        found = self.tuned or self.base
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The lines of metrics.jsonl as curves and totals."""
+
+    loss: Curve
+    heldout: Curve
+    learning_rate: Curve
+    grad_norm: Curve
+    tokens_per_second: Curve
+    rows: int = 0
+    tokens: int = 0
+    tokens_computed: int = 0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    """What the guard said of an update: why it was skipped, a spike."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What could be read of a run, and a notice for each part that could not."""
+
+    folder: Path
+    state: str
+    """`runs.directory.State`, or `no manifest`."""
+    manifest: Manifest | None
+    run_file: str | None
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    metrics: Metrics
+    tasks: tuple[TaskReports, ...]
+    verdicts: tuple[Verdict, ...]
+    gap: Gap | None
+    notices: tuple[str, ...]
+
+    def setting(self, path: str) -> Any:
+        """A setting of the run file by its dotted path, or None."""
+        found: Any = self.settings
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+
+def read_run_files(folder: Path) -> RunFiles:
+    """Reads a run directory. Raises RunError only when the folder is not there or holds nothing of a run."""
+    run = RunDirectory(folder)
+    if not folder.is_dir():
+        raise RunError("no such run", where=str(folder))
+    if not run.manifest_file.exists() and not run.metrics_file.exists():
+        raise RunError("holds no run (neither manifest.json nor metrics.jsonl)", where=str(folder))
+    notices: list[str] = []
+    manifest = _manifest(folder, notices)
+    run_file = _text(run.run_file, notices)
+    verdicts, gap = _verdicts(run.verdict_file, notices)
+    return RunFiles(
+        folder=folder,
+        state=run.state if run.manifest_file.exists() else "no manifest",
+        manifest=manifest,
+        run_file=run_file,
+        settings=_settings(run_file, notices),
+        data=_data(run.data_file, notices),
+        metrics=_metrics(run.metrics_file, notices),
+        tasks=_tasks(run.reports, [verdict.task for verdict in verdicts], notices),
+        verdicts=verdicts,
+        gap=gap,
+        notices=tuple(notices),
+    )
+
+
+def _manifest(folder: Path, notices: list[str]) -> Manifest | None:
+    try:
+        return Manifest.load(folder)
+    except RunError as error:
+        notices.append(f"manifest.json: {error.found}")
+        return None
+
+
+def _text(path: Path, notices: list[str]) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        notices.append(f"{path.name} is not there")
+    except (OSError, UnicodeDecodeError) as error:
+        notices.append(f"{path.name} cannot be read ({error})")
+    return None
+
+
+def _settings(run_file: str | None, notices: list[str]) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(run_file or "")
+    except yaml.YAMLError:
+        notices.append("run.yaml is not readable YAML")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _data(path: Path, notices: list[str]) -> Mapping[str, Any]:
+    text = _text(path, notices)
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        notices.append(f"{path.name} is not whole")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _metrics(path: Path, notices: list[str]) -> Metrics:
+    updates: dict[int, dict[str, Any]] = {}
+    heldout: dict[int, float] = {}
+    torn = 0
+    for line in (_text(path, notices) or "").splitlines():
+        row = _row(line)
+        if row is None:
+            torn += bool(line.strip())
+        elif _finite(row.get("heldout_loss")):
+            heldout[row["step"]] = float(row["heldout_loss"])
+        elif "loss" in row:
+            updates[row["step"]] = row  # a step done again after a resume counts once
+    if torn:
+        notices.append(f"{path.name}: {torn} unreadable line{'s' * (torn > 1)} left out")
+    odd = sum(not _finite(row["loss"]) for row in updates.values())
+    if odd:
+        notices.append(f"{path.name}: {odd} update{'s' * (odd > 1)} with a loss that is not a number, not drawn")
+    rows = [updates[step] for step in sorted(updates)]
+    return Metrics(
+        loss=_curve(rows, "loss"),
+        heldout=Curve(tuple(sorted(heldout)), tuple(heldout[step] for step in sorted(heldout))),
+        learning_rate=_curve(rows, "learning_rate"),
+        grad_norm=_curve(rows, "grad_norm"),
+        tokens_per_second=_speed(rows),
+        rows=int(_total(rows, "rows")),
+        tokens=int(_total(rows, "tokens")),
+        tokens_computed=int(_total(rows, "tokens_computed")),
+        seconds=_total(rows, "seconds"),
+        warnings=tuple(
+            f"update {row['step']}: {row[key]}" for row in rows for key in ("skipped", "warning") if key in row
+        ),
+    )
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _curve(rows: list[dict[str, Any]], name: str) -> Curve:
+    kept = [(row["step"], float(row[name])) for row in rows if _finite(row.get(name))]
+    return Curve(tuple(step for step, _ in kept), tuple(value for _, value in kept))
+
+
+def _speed(rows: list[dict[str, Any]]) -> Curve:
+    kept = [row for row in rows if _finite(row.get("tokens")) and _finite(row.get("seconds")) and row["seconds"] > 0]
+    return Curve(tuple(row["step"] for row in kept), tuple(row["tokens"] / row["seconds"] for row in kept))
+
+
+def _total(rows: list[dict[str, Any]], name: str) -> float:
+    return sum(float(row[name]) for row in rows if _finite(row.get(name)))
+
+
+def _tasks(folder: Path, first: list[str], notices: list[str]) -> tuple[TaskReports, ...]:
+    files = (
+        {path.name.removesuffix(".jsonl"): path for path in sorted(folder.glob("*.jsonl"))} if folder.is_dir() else {}
+    )
+    read = dict(_reports(files, notices))
+    known = dict.fromkeys(name.removesuffix(".base") for name in read)
+    names = dict.fromkeys([*(name for name in first if name in known), *known])  # in the verdicts' order
+    return tuple(TaskReports(name, base=read.get(f"{name}.base"), tuned=read.get(name)) for name in names)
+
+
+def _reports(files: Mapping[str, Path], notices: list[str]) -> Iterator[tuple[str, Report]]:
+    for name, path in files.items():
+        try:
+            yield name, Report.load(path)
+        except EtudeError as error:
+            notices.append(f"reports/{path.name}: {error.found}")
+
+
+def _verdicts(path: Path, notices: list[str]) -> tuple[tuple[Verdict, ...], Gap | None]:
+    if not path.exists():
+        notices.append(f"{path.name} is not there")
+        return (), None
+    try:
+        return load_verdicts(path)
+    except EtudeError as error:
+        notices.append(f"{path.name}: {error.found}")
+        return (), None

@@ -1,0 +1,1 @@
+"""The data set, task and run file that the quickstart trains on."""

@@ -1,0 +1,129 @@
+"""The rows of every data file: frozen records, each knowing the file and line that it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row came from; `line` counts from 1 (in Parquet and JSON arrays, the row's number)."""
+
+    path: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image by path; the vision objectives read it, text rendering refuses it by name."""
+
+    path: str
+
+
+Content = str | tuple[TextPart | ImagePart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    name: str
+    arguments: str
+    """JSON text."""
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: Content
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    weight: float | None = None
+    """How strongly the message is learned; None: 1 for the assistant's messages, 0 for all others."""
+    tool_call_id: str | None = None
+    """The call that a tool's message answers."""
+
+    @property
+    def text(self) -> str:
+        """The content's text, image parts left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A chat to learn from: the assistant's messages are learned unless a weight says otherwise."""
+
+    messages: tuple[Message, ...]
+    origin: Origin
+    tools: tuple[str, ...] = ()
+    """Tool declarations as JSON texts, shown to the chat template."""
+    group: str | None = None
+    """Rows of one group never fall on both sides of a split."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text to continue: domain adaptation, continued pre-training."""
+
+    text: str
+    origin: Origin
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two answers to one prompt, the first one better."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    origin: Origin
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer with a person's judgement: True or a score."""
+
+    prompt: tuple[Message, ...]
+    answer: tuple[Message, ...]
+    judgement: bool | float
+    origin: Origin
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt to answer, with the reference that an evaluation or a reward compares with."""
+
+    messages: tuple[Message, ...]
+    origin: Origin
+    reference: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One served request and its answer, as the gateway logs them."""
+
+    prompt: tuple[Message, ...]
+    answer: tuple[Message, ...]
+    model: str
+    """Content hash of the model that answered."""
+    request_id: str
+    origin: Origin
+    group: str | None = None
+
+
+Record = Conversation | Text | Preference | Judged | Prompt | Exchange

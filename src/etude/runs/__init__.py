@@ -1,0 +1,1 @@
+"""Run directories, their manifests, and the database that indexes them."""

@@ -1,0 +1,158 @@
+"""Batched decoding: prompts of any length in, answers with their log-probabilities out, in the prompts' order.
+
+A row's answer does not depend on the other rows, on their number or on padding: attention follows positions alone, and
+the random numbers of a row come from the seed, its index among the prompts and the step. What remains is the rounding
+of matrix products of different shapes: two tokens that are equally likely to the last bits (in bfloat16: the last of
+8) may change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from etude.errors import ModelError
+from etude.sampling.answer import Answer, Completion
+from etude.sampling.choice import choose
+from etude.sampling.decoder import Decoder, decoder_for
+from etude.sampling.options import SampleOptions
+
+if TYPE_CHECKING:
+    from etude.models.loaded import LoadedModel
+
+__all__ = ["Completion", "sample", "stream"]
+
+SHRINK_AT = 0.75
+"""Finished rows leave the batch once no more than this share is still going."""
+
+
+def sample(
+    model: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    options: SampleOptions,
+    *,
+    end_ids: frozenset[int],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """Answers every prompt (token ids), in the prompts' order; `on_progress` gets (answers done, prompts).
+
+    Raises Problems for options out of range, ModelError for an empty prompt, one that leaves no room for
+    `max_new_tokens` in the model's context, and logits that are not finite.
+    """
+    _check(model, prompts, options)
+    if not prompts:
+        return []
+    answers = [Answer(i, tuple(prompt), model.tokenizer, options, end_ids=end_ids) for i, prompt in enumerate(prompts)]
+    decoder = decoder_for(model, [answer.prompt for answer in answers])
+    done = 0
+    with _ready(model, decoder):
+        for batch in _batches(answers, options.batch_rows, mixed=decoder.pads):
+            for finished in _answer(decoder, batch, options):
+                done += finished
+                if finished and on_progress is not None:
+                    on_progress(done, len(answers))
+    return [answer.completion() for answer in answers]
+
+
+def stream(
+    model: LoadedModel, prompt: Sequence[int], options: SampleOptions, *, end_ids: frozenset[int]
+) -> Generator[str, None, Completion]:
+    """Answers one prompt and yields its text as it is certain; returns the completion. Same answer as `sample`'s.
+
+    Between two pieces the model is as it was before, so the caller may use or train it.
+    """
+    _check(model, [prompt], options)
+    answer = Answer(0, tuple(prompt), model.tokenizer, options, end_ids=end_ids, streams=True)
+    decoder = decoder_for(model, [answer.prompt])
+    steps = _answer(decoder, [answer], options)
+    given = ""
+    while answer.finish is None:
+        with _ready(model, decoder):
+            next(steps)
+        text = answer.certain_text()
+        if len(text) > len(given):
+            yield text[len(given) :]
+            given = text
+    return answer.completion()
+
+
+def _answer(decoder: Decoder, answers: Sequence[Answer], options: SampleOptions) -> Iterator[int]:
+    """Decodes one batch to its end; yields after each step how many answers it finished."""
+    rows, num_going = list(answers), len(answers)
+    logits_RV = decoder.start([answer.prompt for answer in rows], options.max_new_tokens)
+    while True:
+        token_R, logprob_R = choose(logits_RV, [answer.uniform() for answer in rows], options)
+        going = []
+        for i, (answer, token, logprob) in enumerate(zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True)):
+            if answer.finish is not None:
+                continue
+            if logprob != logprob:
+                raise ModelError(
+                    "the model's logits are not finite numbers",
+                    where=f"prompt {answer.row}, step {len(answer.tokens)}",
+                    remedy="check the weights; float16 overflows, so try float32 or bfloat16",
+                )
+            answer.add(token, logprob)
+            if answer.finish is None:
+                going.append(i)
+        yield num_going - len(going)
+        num_going = len(going)
+        if not going:
+            return
+        if len(going) <= SHRINK_AT * len(rows):
+            decoder.keep(going)
+            rows, token_R = [rows[i] for i in going], token_R[going]
+        logits_RV = decoder.step(token_R)
+
+
+def _batches(answers: Sequence[Answer], batch_rows: int, *, mixed: bool) -> Iterator[list[Answer]]:
+    """Longest prompts first, neighbours alike, so that batches pad little and equal prompts meet."""
+    batch: list[Answer] = []
+    for answer in sorted(answers, key=lambda one: (-len(one.prompt), one.prompt)):
+        if batch and (len(batch) == batch_rows or not (mixed or len(answer.prompt) == len(batch[0].prompt))):
+            yield batch
+            batch = []
+        batch.append(answer)
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _ready(model: LoadedModel, decoder: Decoder) -> Iterator[None]:
+    """Evaluation mode, no gradients and the decoder's attention; all of it as before at the end, errors included."""
+    training = [part for part in model.module.modules() if part.training]
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(decoder.attention())
+        model.module.train(False)
+        try:
+            yield
+        finally:
+            for part in training:
+                part.training = True
+
+
+def _check(model: LoadedModel, prompts: Sequence[Sequence[int]], options: SampleOptions) -> None:
+    options.check()
+    config = model.module.config.get_text_config()
+    name = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    context = config.to_dict().get(name)
+    for i, prompt in enumerate(prompts):
+        where = f"{model.name}, prompt {i}"
+        if not len(prompt):
+            raise ModelError("the prompt has no tokens", where=where, remedy="begin it with a BOS token")
+        if not 0 <= min(prompt) <= max(prompt) < config.vocab_size:
+            raise ModelError(
+                f"token {max(prompt, key=abs)} is not in the vocabulary of {config.vocab_size}",
+                where=where,
+                remedy="encode with the model's own tokenizer",
+            )
+        if context is not None and len(prompt) + options.max_new_tokens > context:
+            raise ModelError(
+                f"{len(prompt)} tokens + max_new_tokens {options.max_new_tokens} exceed the context of {context}",
+                where=where,
+                remedy="shorten the prompt or lower max_new_tokens",
+            )

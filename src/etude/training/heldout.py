@@ -1,0 +1,61 @@
+"""Held-out loss during training: measuring it, keeping the best weights, stopping early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from etude.errors import DataError
+from etude.objectives.base import Objective
+from etude.techniques.policy import Policy
+from etude.training.ranks import Ranks
+from etude.training.scores import scores_of
+from etude.training.source import SweepSource
+
+
+def heldout_loss(policy: Policy, source: SweepSource, objective: Objective, ranks: Ranks) -> float:
+    """The objective's loss over all held-out samples, without dropout; the same on every rank.
+
+    Raises:
+        DataError: nothing in them is learned.
+    """
+    total = count = 0.0
+    with torch.no_grad():
+        for batch in source.sweep(ranks.share):
+            placed = batch.to(policy.model.module.device)
+            total += float(objective.loss(placed, scores_of(policy, placed, objective)).total)
+            count += objective.count(placed)
+    total, count = ranks.sum(total), ranks.sum(count)
+    if not count > 0:
+        raise DataError("0 learned tokens", where="held-out samples", remedy="hold out rows with answers, or none")
+    return total / count
+
+
+@dataclass(slots=True)
+class Best:
+    """The lowest held-out loss so far, the weights that had it, and how long ago that was."""
+
+    keep: bool
+    loss: float | None = None
+    step: int = 0
+    looks_since: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def look(self, loss: float, step: int, trainable: Mapping[str, Tensor]) -> None:
+        """Takes a measured loss into account."""
+        if not loss < (math.inf if self.loss is None else self.loss):  # true of NaN, which is never the best
+            self.looks_since += 1
+            return
+        self.loss, self.step, self.looks_since = loss, step, 0
+        if self.keep:
+            self.weights = {name: weight.detach().clone() for name, weight in trainable.items()}
+
+    def hand_back(self, trainable: Mapping[str, Tensor]) -> None:
+        """Puts the best weights into the model."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                trainable[name].copy_(weight)

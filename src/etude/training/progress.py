@@ -1,0 +1,44 @@
+"""What the loop tells its hooks after each update, and what hooks are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from etude.techniques.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One update, over all ranks."""
+
+    step: int
+    """Updates done, this one included."""
+    num_steps: int
+    epoch: float
+    loss: float
+    """Sum over the step divided by its count; nats per learned token for language-model losses."""
+    learning_rate: float
+    grad_norm: float
+    """2-norm over all trainable weights, before clipping."""
+    rows: int
+    tokens: int
+    """Tokens of all rows."""
+    tokens_computed: int
+    """Tokens that went through the model: shared prefixes once."""
+    seconds: float
+    heldout_loss: float | None = None
+    """Only after updates that were followed by a look at the held-out rows."""
+    skipped: str | None = None
+    """Why the optimizer did not step, when it did not."""
+    warning: str | None = None
+    """A spike of loss or gradient, when there was one."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The objective's further sums, divided by the count."""
+    is_main: bool = True
+
+
+Hook = Callable[[Progress, "Policy"], None]
+"""Called after each update: logging, saving, measuring."""

@@ -1,0 +1,94 @@
+"""`etude compare`: report files and run directories, one sentence each, and the gate."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from etude.cli.main import main
+from etude.evaluation.report import ItemResult, Report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def report_of(scores: str, *, task: str = "tickets") -> Report:
+    """`scores`: one character an item, 1 or 0."""
+    items = tuple(
+        ItemResult(id=f"a:{place}", prompt="", reference="", answer="", scores={"exact_match": float(score)})
+        for place, score in enumerate(scores)
+    )
+    return Report(
+        task=task, metric="exact_match", subject="some [model]", model_hash="", items=items, data_sha256="d",
+        summary={"exact_match": scores.count("1") / len(scores)},
+    )  # fmt: skip
+
+
+GOOD, BAD, ODD = "1" * 38 + "00", "0" * 30 + "1" * 10, "01" * 20
+
+
+def a_run(folder: Path, tasks: dict[str, tuple[str, str]]) -> Path:
+    (folder / "reports").mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    for task, (tuned, base) in tasks.items():
+        report_of(tuned, task=task).save(folder / "reports" / f"{task}.jsonl")
+        report_of(base, task=task).save(folder / "reports" / f"{task}.base.jsonl")
+    return folder
+
+
+def test_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned, base = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    report_of(GOOD).save(tuned)
+    report_of(BAD).save(base)
+    assert main(["compare", str(tuned), str(base)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("better: exact_match on tickets went from 25.0 % to 95.0 % (gain +70.0 points")
+    assert "McNemar" in out
+    assert main(["compare", str(base), str(tuned)]) == 0
+    assert capsys.readouterr().out.startswith("worse: ")
+
+
+def test_the_gate_lets_only_better_through(tmp_path: Path) -> None:
+    tuned, base = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    report_of(GOOD).save(tuned)
+    report_of(BAD).save(base)
+    assert main(["compare", str(tuned), str(base), "--gate"]) == 0
+    assert main(["compare", str(tuned), str(base), "--gate", "--smallest-gain", "0.69"]) == 1
+    assert main(["compare", str(base), str(tuned), "--gate"]) == 1
+    assert main(["compare", str(tuned), str(tuned), "--gate"]) == 1
+
+
+def test_a_run_against_its_base_and_against_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = a_run(tmp_path / "one", {"tickets": (GOOD, BAD), "faq": (ODD, ODD)})
+    second = a_run(tmp_path / "two", {"tickets": (BAD, BAD)})
+    assert main(["compare", str(first)]) == 0
+    out = capsys.readouterr().out
+    assert "better: exact_match on tickets" in out
+    assert "not enough evidence: exact_match on faq" in out
+    assert "Holm-corrected among 2" in out
+    assert main(["compare", str(first), "--task", "faq"]) == 0
+    assert "Holm" not in capsys.readouterr().out
+    assert main(["compare", str(first), str(second)]) == 0
+    assert "only on one side: faq" in capsys.readouterr().out
+    assert main(["compare", str(first), str(second / "reports" / "tickets.jsonl")]) == 0
+    assert "better: exact_match on tickets" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run(tmp_path / "one", {"tickets": (GOOD, BAD)})
+    report = run / "reports" / "tickets.jsonl"
+    other = tmp_path / "other.jsonl"
+    dataclasses.replace(report_of(BAD), data_sha256="changed").save(other)
+    for arguments, said in (
+        ([str(report)], "compare with what?"),
+        ([str(run), "--task", "gone"], "do not both have the task 'gone'"),
+        ([str(tmp_path / "gone.jsonl"), str(report)], "no such report"),
+        ([str(tmp_path)], "holds no run"),
+        ([str(report), str(other)], "data_sha256: 'd' against 'changed'"),
+        ([str(run), "--level", "7"], "level: must be from 0.5"),
+        ([str(run), "--metric", "gone"], "have no 'gone'"),
+    ):
+        assert main(["compare", *arguments]) == 2
+        assert said in capsys.readouterr().err

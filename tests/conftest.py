@@ -1,0 +1,24 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: only what a property says counts.
+settings.register_profile("etude", deadline=None)
+settings.load_profile("etude")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of public data sets; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no public data sets at {folder}; set ETUDE_DATA to their folder")
+    return folder

@@ -1,0 +1,153 @@
+"""From a name to a folder: local folders, GGUF files, the hub and what it may answer, the embedded model."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import httpx
+import huggingface_hub
+import huggingface_hub.constants
+import pytest
+import torch
+from huggingface_hub import errors
+
+from etude.errors import EtudeError, ModelError
+from etude.models.load import load, load_tokenizer
+from etude.models.options import ModelOptions
+from etude.models.source import EMBEDDED, cache_folder, file_sha256, find_folder, folder_hash
+from tests.models.gguf_file import write_gguf
+from tests.toy import CHATML, toy_module, toy_tokenizer
+
+TOKENS = torch.tensor([[1, 40, 41, 42, 43]])
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ETUDE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def gguf(tmp_path: Path, home: Path) -> Path:
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, toy_module())
+    return path
+
+
+def test_a_gguf_file_gives_the_same_model_and_tokenizer(gguf: Path, home: Path) -> None:
+    model = load(ModelOptions(name=str(gguf), precision="float32"))
+    with torch.no_grad():
+        ours, expected = (one(input_ids=TOKENS, use_cache=False).logits for one in (model.module, toy_module()))
+    assert (ours - expected).abs().max() < 1e-6
+    text = "<|im_start|>user\nthe quick brown fox<|im_end|>"
+    assert model.tokenizer(text)["input_ids"] == toy_tokenizer()(text)["input_ids"]
+    assert model.tokenizer.chat_template == CHATML
+    assert model.folder == home / "models" / f"tiny-{file_sha256(gguf)[:16]}"
+
+
+def test_a_conversion_is_kept_by_content(gguf: Path, tmp_path: Path) -> None:
+    folder = find_folder(str(gguf))
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    assert find_folder(str(gguf)) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    write_gguf(gguf, toy_module(seed=1))
+    assert find_folder(str(gguf)) != folder
+    assert sorted(path.name[:5] for path in cache_folder().iterdir()) == ["tiny-", "tiny-"], "nothing half-made stays"
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-5, 1e-3, 0.03, 0.5, 0.9999])
+def test_a_cut_gguf_file_is_a_clear_error(gguf: Path, share: float) -> None:
+    content = gguf.read_bytes()
+    gguf.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ModelError, match="cannot be read as GGUF") as caught:
+        find_folder(str(gguf))
+    assert str(gguf) in str(caught.value)
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_a_gguf_file_that_is_not_there_is_named(home: Path) -> None:
+    with pytest.raises(ModelError, match=r"gone.gguf: no such file"):
+        find_folder("gone.gguf")
+
+
+def test_a_file_is_no_model(base: Path) -> None:
+    with pytest.raises(ModelError, match="a file, not a model"):
+        find_folder(str(base / "model.safetensors"))
+
+
+def test_a_folder_is_taken_as_it_is(base: Path) -> None:
+    assert find_folder(str(base)) == base
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What HF_HUB_OFFLINE=1 with an empty cache sets when the library is imported."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("ask", [load, load_tokenizer, find_folder])
+def test_an_unknown_hub_id_offline_is_a_quick_clear_error(ask: object) -> None:
+    started = time.monotonic()
+    with pytest.raises(ModelError, match=r"someone/nothing.*hub cannot be reached.*smollm2-135m-instruct"):
+        ask("someone/nothing")  # type: ignore[operator]
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("name", ["./models/nothing", "/models/nothing", "a/b/c", "bad name!", ""])
+def test_what_is_neither_path_nor_hub_id_says_so(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EtudeError):
+        find_folder(name)
+
+
+def answer(status: int) -> httpx.Response:
+    return httpx.Response(status, request=httpx.Request("GET", "https://hub.invalid/api"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (errors.GatedRepoError("403", response=answer(403)), "licence agreement"),
+        (errors.RepositoryNotFoundError("404", response=answer(404)), "not on the hub"),
+        (errors.RevisionNotFoundError("404", response=answer(404)), "no revision 'v9'"),
+        (errors.LocalEntryNotFoundError("no"), "cannot be reached"),
+        (errors.HfHubHTTPError("500 Server\nmore", response=answer(500)), r"download failed \(500 Server\)"),
+        (OSError(28, "No space left on device"), r"download failed.*No space left"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_every_answer_of_the_hub_is_one_clear_line(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ModelError, match=words) as caught:
+        find_folder("someone/model", revision="v9")
+    assert "someone/model" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_hash_is_over_config_and_weights_alone(base: Path, tmp_path: Path) -> None:
+    first = folder_hash(base)
+    copy = tmp_path / "copy"
+    shutil.copytree(base, copy)
+    (copy / "README.md").write_text("a model")
+    assert folder_hash(copy) == first
+    (copy / "config.json").write_text((copy / "config.json").read_text() + "\n")
+    assert folder_hash(copy) != first
+    toy_module(seed=1).save_pretrained(base)
+    assert folder_hash(base) != first
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("offline")
+def test_the_embedded_model_needs_no_network() -> None:
+    folder = find_folder(EMBEDDED)
+    assert folder == find_folder("HuggingFaceTB/SmolLM2-135M-Instruct")
+    assert load_tokenizer(EMBEDDED).chat_template
