@@ -144,11 +144,11 @@ def observe(folder: Path) -> None:
 
 
 def die_alone(folder: Path) -> None:
-    """Rank 1 ends without a word; rank 0 must say so in one line."""
-    ranks = Ranks.start("cpu", timeout_seconds=20)
-    if ranks.rank == 1:
-        os._exit(0)
+    """Rank 1 ends without a word, perhaps while rank 0 still shakes hands; rank 0 must say so in one line."""
     try:
+        ranks = Ranks.start("cpu", timeout_seconds=20)
+        if ranks.rank == 1:
+            os._exit(0)
         ranks.barrier()
     except EtudeError as error:
         (folder / "lost.txt").write_text(str(error))
