@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-import huggingface_hub
 import huggingface_hub.constants
 import pytest
 import torch
-from huggingface_hub import errors
 
 from etude.errors import EtudeError, ModelError
 from etude.models.load import load, load_tokenizer
 from etude.models.options import ModelOptions
 from etude.models.source import EMBEDDED, cache_folder, file_sha256, find_folder, folder_hash
 from tests.models.gguf_file import write_gguf
+from tests.models.hub_server import COMMIT, hub
 from tests.toy import CHATML, toy_module, toy_tokenizer
 
 TOKENS = torch.tensor([[1, 40, 41, 42, 43]])
@@ -104,33 +103,55 @@ def test_what_is_neither_path_nor_hub_id_says_so(name: str, tmp_path: Path, monk
         find_folder(name)
 
 
-def answer(status: int) -> httpx.Response:
-    return httpx.Response(status, request=httpx.Request("GET", "https://hub.invalid/api"))
+@pytest.fixture
+def hub_address(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A hub on loopback that holds the toy model as someone/model; no cache yet."""
+    with hub(base, "someone/model") as address:
+        constants = huggingface_hub.constants
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield address
 
 
+@pytest.mark.usefixtures("hub_address")
+def test_a_model_comes_from_the_hub_and_then_from_the_cache(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = find_folder("someone/model")
+    assert folder.name == COMMIT
+    assert folder_hash(folder) == folder_hash(base)
+    assert find_folder("someone/model", revision=COMMIT) == folder
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert find_folder("someone/model") == folder
+
+
+@pytest.mark.usefixtures("hub_address")
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("name", "revision", "words"),
     [
-        (errors.GatedRepoError("403", response=answer(403)), "licence agreement"),
-        (errors.RepositoryNotFoundError("404", response=answer(404)), "not on the hub"),
-        (errors.RevisionNotFoundError("404", response=answer(404)), "no revision 'v9'"),
-        (errors.LocalEntryNotFoundError("no"), "cannot be reached"),
-        (errors.HfHubHTTPError("500 Server\nmore", response=answer(500)), r"download failed \(500 Server\)"),
-        (OSError(28, "No space left on device"), r"download failed.*No space left"),
+        ("someone/gated", None, "licence agreement"),
+        ("someone/missing", None, "not on the hub"),
+        ("someone/model", "v9", "no revision 'v9'"),
+        ("someone/broken", None, "cannot be reached"),
+        ("someone/denied", None, r"download failed"),
     ],
-    ids=lambda value: type(value).__name__,
-)  # fmt: skip
-def test_every_answer_of_the_hub_is_one_clear_line(
-    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> str:
-        raise error
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+)
+def test_every_refusal_of_the_hub_is_one_clear_line(name: str, revision: str | None, words: str) -> None:
     with pytest.raises(ModelError, match=words) as caught:
-        find_folder("someone/model", revision="v9")
-    assert "someone/model" in str(caught.value)
+        find_folder(name, revision=revision)
+    assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("hub_address")
+def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "file"
+    cache.write_text("in the way")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache / "hub"))
+    with pytest.raises(ModelError, match="download failed"):
+        find_folder("someone/model")
 
 
 def test_the_hash_is_over_config_and_weights_alone(base: Path, tmp_path: Path) -> None:
