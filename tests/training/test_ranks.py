@@ -106,6 +106,11 @@ def test_nothing_listens_beyond_loopback(seen: list[dict[str, Any]]) -> None:
     assert set(seen[1]["listening"]) <= {"127.0.0.1"}
 
 
+def test_no_thread_of_the_group_outlives_it(seen: list[dict[str, Any]]) -> None:
+    """One that does may abort the process while the interpreter ends."""
+    assert [[name for name in one["threads_left"] if "gloo" in name] for one in seen] == [[], []]
+
+
 def test_a_rank_that_dies_is_reported_in_one_line(folder: Path) -> None:
     message = (folder / "lost.txt").read_text()
     assert message.startswith("rank 0: lost contact with the other ranks: ")

@@ -247,6 +247,10 @@ class _Place:
         )
 
     def join(self, backend: str, timeout: timedelta) -> None:
+        # Its default arguments keep the group that exists when it is first imported (the optimizer does that): gloo's
+        # threads would then outlive `stop` and now and then abort the process as it ends.
+        import torch.distributed.nn.functional  # noqa: F401
+
         if self.agent_hosts_store or self.address not in LOOPBACK:
             dist.init_process_group(backend, timeout=timeout)
             return
