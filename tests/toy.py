@@ -77,12 +77,14 @@ def toy_module(*, seed: int = 0, layers: int = 2, hidden: int = 48, tied: bool =
 
 def toy_loaded(*, seed: int = 0, layers: int = 2, hidden: int = 48, tied: bool = True) -> LoadedModel:
     """The random llama as a LoadedModel."""
+    from etude.models import fused
     from etude.models.attention import IMPLEMENTATION, register_tree_attention
-    from etude.models.loaded import LoadedModel
+    from etude.models.loaded import LoadedModel, Way
 
     register_tree_attention()
     module = toy_module(seed=seed, layers=layers, hidden=hidden, tied=tied).requires_grad_(False)
     module.set_attn_implementation(IMPLEMENTATION)
+    way: Way = "fused" if fused.prepare(module) else "tree"
     return LoadedModel(
-        name="toy", module=module, tokenizer=toy_tokenizer(), folder=Path("toy"), base_hash=f"toy-{seed}", packs=True
+        name="toy", module=module, tokenizer=toy_tokenizer(), folder=Path("toy"), base_hash=f"toy-{seed}", way=way
     )

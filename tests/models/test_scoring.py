@@ -12,7 +12,7 @@ from torch import Tensor
 from etude.batch import Batch, Sample, TokenRow
 from etude.models import attention
 from etude.models.attention import IMPLEMENTATION, register_tree_attention
-from etude.models.probe import probe_batch, probe_packing
+from etude.models.probe import probe_batch, proven_way
 from etude.models.scoring import score, score_rows
 from etude.packing import pack
 from tests.toy import toy_loaded, toy_module
@@ -86,7 +86,7 @@ def test_packed_log_probabilities_and_gradients_equal_the_plain_forward(name: st
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
 def test_probe_accepts_families_that_pack(name: str) -> None:
-    assert probe_packing(family(name), where=name)
+    assert proven_way(family(name), where=name) != "rows"
 
 
 def test_probe_sends_recurrent_models_row_by_row(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,10 +94,10 @@ def test_probe_sends_recurrent_models_row_by_row(caplog: pytest.LogCaptureFixtur
     module = T.AutoModelForCausalLM.from_config(
         T.MambaConfig(vocab_size=97, hidden_size=64, num_hidden_layers=2)
     ).eval()
-    assert not probe_packing(module, where="mamba")
+    assert proven_way(module, where="mamba") == "rows"
     assert "cannot be packed" in caplog.text
     rows = some_rows()
-    unpacked = score(module, batch_of(rows), packs=False)
+    unpacked = score(module, batch_of(rows), way="rows")
     assert (unpacked - plain_log_probabilities(module, rows)).abs().max() < 1e-4
 
 

@@ -101,7 +101,7 @@ def test_a_row_does_not_depend_on_batch_size_or_padding(name: str, temperature: 
     # Among others, with a longer neighbour, and without the shared prefix: still the same rows.
     longer = [*prompts, *random_prompts([90], seed=9)]
     assert_same(sample(model, longer, options, end_ids=NOTHING)[:-1], alone)
-    equal_lengths = replace(model, packs=False)
+    equal_lengths = replace(model, way="rows")
     assert_same(sample(equal_lengths, prompts, options, end_ids=NOTHING), alone)
 
 
@@ -256,7 +256,7 @@ def test_the_whole_context_can_be_used() -> None:
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_logits_that_are_no_numbers_stop_with_row_and_step(packs: bool) -> None:
-    model = replace(toy_loaded(tied=False), packs=packs)
+    model = replace(toy_loaded(tied=False), way="tree" if packs else "rows")
     (answer,) = sample(model, [(5, 6)], SampleOptions(max_new_tokens=5), end_ids=NOTHING)
     poisoned = next(token for token in answer.tokens if token not in (5, 6))
     step = answer.tokens.index(poisoned) + 1
@@ -272,7 +272,7 @@ def test_logits_that_are_no_numbers_stop_with_row_and_step(packs: bool) -> None:
 
 @pytest.mark.parametrize("packs", [True, False])
 def test_the_model_is_left_as_it_was(packs: bool) -> None:
-    model = replace(toy_loaded(), packs=packs)
+    model = replace(toy_loaded(), way="tree" if packs else "rows")
     module = model.module
     module.requires_grad_(True)
     module.set_attn_implementation("eager")
@@ -297,7 +297,7 @@ def test_training_attention_may_stay_set() -> None:
     register_tree_attention()
     prompts, options = random_prompts([4, 9, 2]), SampleOptions(max_new_tokens=6)
     for packs in (True, False):
-        model = replace(toy_loaded(), packs=packs)
+        model = replace(toy_loaded(), way="tree" if packs else "rows")
         wanted = sample(model, prompts, options, end_ids=NOTHING)
         model.module.set_attn_implementation(IMPLEMENTATION)
         assert_same(sample(model, prompts, options, end_ids=NOTHING), wanted)
@@ -319,7 +319,7 @@ def test_nothing_stays_in_memory(stop: bool) -> None:
 @pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("temperature", [0.0, 1.3])
 def test_streaming_gives_the_same_answer_piece_by_piece(packs: bool, temperature: float) -> None:
-    model = replace(toy_loaded(), packs=packs)
+    model = replace(toy_loaded(), way="tree" if packs else "rows")
     prompt = random_prompts([9])[0]
     options = SampleOptions(max_new_tokens=40, temperature=temperature, stop=("qu",))
     pieces, done = drained(lambda: stream(model, prompt, options, end_ids=frozenset({2})))

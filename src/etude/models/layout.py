@@ -26,6 +26,8 @@ class Group:
     length: int
     token_of_slot_SN: Tensor
     """Token index for each slot of the padded grid; padding repeats the segment's first token."""
+    rows_SN: Tensor
+    """The same with -1 in padding."""
     slot_of_token: Tensor
     """Slot in the grid for each real token, in grid order."""
     ancestors_A: Tensor | None
@@ -39,6 +41,7 @@ class Layout:
     order_T: Tensor
     """For each token, its place in the groups' outputs laid end to end; padding points at a row of zeros after them."""
     position_T: Tensor
+    """Distance of each token from the root; 0 for padding."""
 
 
 def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
@@ -61,7 +64,7 @@ def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
     order_T = torch.empty_like(tokens_in_order)
     order_T[tokens_in_order] = torch.arange(len(tokens_in_order))
     order_T = torch.nn.functional.pad(order_T, (0, padding), value=len(tokens_in_order))
-    return Layout(groups=tuple(groups), order_T=order_T.to(device), position_T=batch.position_T)
+    return Layout(groups=tuple(groups), order_T=order_T.to(device), position_T=torch.nn.functional.pad(batch.position_T, (0, padding)))
 
 
 def _ancestor_tokens(segments: Sequence[Segment], parent: int) -> Tensor | None:
@@ -95,6 +98,7 @@ def _group(segments: Sequence[Segment], ancestors: Tensor | None, device: torch.
         num_segments=len(segments),
         length=longest,
         token_of_slot_SN=token_SN.reshape(-1).to(device),
+        rows_SN=torch.where(real_SN, token_SN, -1).reshape(-1).to(device),
         slot_of_token=real_SN.reshape(-1).nonzero()[:, 0].to(device),
         ancestors_A=None if ancestors is None else ancestors.to(device),
     )

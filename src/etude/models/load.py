@@ -12,7 +12,7 @@ from etude.errors import ModelError
 from etude.models.attention import IMPLEMENTATION, register_tree_attention
 from etude.models.loaded import LoadedModel
 from etude.models.options import ModelOptions, Precision
-from etude.models.probe import probe_packing
+from etude.models.probe import proven_way
 from etude.models.refuse import inspect_folder, known_architecture
 from etude.models.source import find_folder, folder_hash
 
@@ -87,7 +87,7 @@ def load(model: str | ModelOptions) -> LoadedModel:
         tokenizer=tokenizer,
         folder=folder,
         base_hash=folder_hash(folder),
-        packs=probe_packing(module, where=options.name),
+        way=proven_way(module, where=options.name),
     )
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+Way = Literal["fused", "tree", "rows"]
+"""Packed trees through joined products and C kernels; packed trees through transformers' own layers; padded rows."""
 
 
 class Subject(Protocol):
@@ -33,8 +37,13 @@ class LoadedModel:
     """The folder with config, safetensors and tokenizer that it came from."""
     base_hash: str
     """sha256 over config and weights: what an adapter belongs to."""
-    packs: bool
-    """Whether packed prefix trees give the same log-probabilities as plain rows (proven by a probe at load)."""
+    way: Way
+    """How hidden states are computed (proven by a probe at load)."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether packed prefix trees give the same log-probabilities as plain rows."""
+        return self.way != "rows"
 
     def use(self) -> AbstractContextManager[LoadedModel]:
         return nullcontext(self)

@@ -15,6 +15,8 @@ from etude.packing import pack
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from etude.models.loaded import Way
+
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-6}
@@ -22,29 +24,32 @@ ROUNDING = 0.25
 """Nats; packed and plain products round differently in 16 bits, a wrong mask differs by whole nats."""
 
 
-def probe_packing(module: PreTrainedModel, *, where: str) -> bool:
-    """Whether packed prefix trees give this model's own log-probabilities; says so when they do not.
+def proven_way(module: PreTrainedModel, *, where: str) -> Way:
+    """The fastest way that gives this model's own log-probabilities; says so where that is not a packed one.
 
     Raises:
         ModelError: not even unpacked rows agree, so the model's head does something that scoring does not know.
     """
+    from etude.models import fused
     from etude.models.scoring import score
 
     batch = probe_batch(module.config.get_text_config().vocab_size).to(module.device)
     tolerance = TOLERANCE.get(module.dtype, ROUNDING)
+    candidates: tuple[Way, ...] = ("fused", "tree", "rows") if fused.prepare(module) else ("tree", "rows")
+    distance = float("inf")
     with torch.no_grad():
         plain_S = _plain_log_probabilities(module, batch)
-        if _distance(score(module, batch), plain_S) <= tolerance:
-            return True
-        unpacked = _distance(score(module, batch, packs=False), plain_S)
-    if unpacked > tolerance:
-        raise ModelError(
-            f"its log-probabilities cannot be reproduced (difference {unpacked:.2g} nats)",
-            where=where,
-            remedy="the architecture changes its logits in a way that scoring does not know yet",
-        )
-    log.warning("%s cannot be packed (its masks or state are its own): rows are padded instead, which is slower", where)
-    return False
+        for way in candidates:
+            distance = _distance(score(module, batch, way=way), plain_S)
+            if distance <= tolerance:
+                if way == "rows":
+                    log.warning("%s cannot be packed (own masks or state): rows are padded, which is slower", where)
+                return way
+    raise ModelError(
+        f"its log-probabilities cannot be reproduced (difference {distance:.2g} nats)",
+        where=where,
+        remedy="the architecture changes its logits in a way that scoring does not know yet",
+    )
 
 
 def probe_batch(vocabulary: int) -> Batch:

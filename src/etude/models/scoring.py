@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from etude.batch import Batch, TokenRow
+from etude.models import fused, kernels
 from etude.models.attention import tree_layout
-from etude.models.layout import layout_of
+from etude.models.layout import Layout, layout_of
+from etude.models.loaded import Way
 from etude.models.rows import hidden_row_by_row
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 CHUNK_NUMBERS = 1 << 24
 """Most logits held at once."""
+KEPT_NUMBERS = 1 << 23
+"""Chunks of up to this many logits wait for their gradient (16 MiB in 16 bits)."""
 COMPILED_STEP = 64
 """Token and site counts of 16-bit batches are rounded up to this."""
 PLAIN_STEP = 8
@@ -35,22 +39,35 @@ def step_of(dtype: torch.dtype) -> int:
     return PLAIN_STEP if dtype == torch.float32 else COMPILED_STEP
 
 
-def score(module: PreTrainedModel, batch: Batch, *, packs: bool = True) -> Tensor:
+def score(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
     """Log-probability in nats of each site's target, float32 [S], differentiable in every trainable weight."""
-    hidden_TE = hidden_states(module, batch) if packs else hidden_row_by_row(module, batch)
-    return _log_probabilities(module, hidden_TE.index_select(0, batch.site_S), batch.target_S)
+    return _log_probabilities(module, site_states(module, batch, way=way), batch.target_S)
+
+
+def site_states(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
+    """Final hidden states at the sites, [S, E], before the head."""
+    if way == "rows":
+        return hidden_row_by_row(module, batch).index_select(0, batch.site_S)
+    if way == "fused":
+        tokens, layout = _padded(module, batch)
+        states = fused.site_states(module, tokens, layout, batch.site_S)
+        if states is not None:
+            return states
+    return hidden_states(module, batch).index_select(0, batch.site_S)
+
+
+def _padded(module: PreTrainedModel, batch: Batch) -> tuple[Tensor, Layout]:
+    """Token ids and layout of a batch, rounded up to a length that comes again."""
+    padding = -len(batch.tokens_T) % step_of(module.dtype)
+    return nn.functional.pad(batch.tokens_T, (0, padding)), layout_of(batch, padding=padding)
 
 
 def hidden_states(module: PreTrainedModel, batch: Batch) -> Tensor:
     """Final hidden states of a packed tree, [T, E], before the head."""
-    num_tokens = len(batch.tokens_T)
-    padding = -num_tokens % step_of(module.dtype)
-    layout = layout_of(batch, padding=padding)
-    tokens = nn.functional.pad(batch.tokens_T, (0, padding))
-    position = nn.functional.pad(batch.position_T, (0, padding))
+    tokens, layout = _padded(module, batch)
     with tree_layout(layout):
-        out = module.base_model(input_ids=tokens[None], position_ids=position[None], use_cache=False)
-    return cast("Tensor", out.last_hidden_state[0, :num_tokens])
+        out = module.base_model(input_ids=tokens[None], position_ids=layout.position_T[None], use_cache=False)
+    return cast("Tensor", out.last_hidden_state[0, : len(batch.tokens_T)])
 
 
 def _log_probabilities(module: PreTrainedModel, hidden_SE: Tensor, target_S: Tensor) -> Tensor:
@@ -94,8 +111,20 @@ def _through_head(head: nn.Module, hidden: Tensor, target: Tensor, scale: float,
     return logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(-1)
 
 
+def _gradient_of_logits(
+    raw: Tensor, target_C: Tensor, normalizer_C: Tensor, grad_C: Tensor, scale: float, softcap: float | None
+) -> Tensor:
+    logits = _transformed(raw, scale, softcap)
+    slope = None if softcap is None else 1 - (logits / softcap).square()
+    found = (logits - normalizer_C[:, None]).exp_().mul_(-grad_C[:, None])
+    found.scatter_add_(1, target_C[:, None], grad_C[:, None])
+    if slope is not None:
+        found.mul_(slope)
+    return found.mul_(scale).to(raw.dtype)
+
+
 class HeadLogProbabilities(torch.autograd.Function):
-    """log softmax(h Wᵀ + b) at the targets; logits are computed again in the backward pass rather than kept."""
+    """log softmax(h Wᵀ + b) at the targets; many logits are computed again in the backward pass, few are kept."""
 
     @staticmethod
     def forward(
@@ -107,25 +136,31 @@ class HeadLogProbabilities(torch.autograd.Function):
         scale: float,
         softcap: float | None,
     ) -> Tensor:
-        logits = _transformed(nn.functional.linear(hidden_CE, weight_VE, bias_V), scale, softcap)
-        normalizer_C = logits.logsumexp(-1)
+        logits = nn.functional.linear(hidden_CE, weight_VE, bias_V)
+        ctx.scale, ctx.softcap, ctx.logits = scale, softcap, None
+        if scale == 1.0 and softcap is None and kernels.computes(logits):
+            at_target_C, normalizer_C = (torch.empty(len(logits)) for _ in range(2))
+            kernels.run("log_softmax_at", logits, target_C, at_target_C, normalizer_C, *logits.shape)
+            ctx.logits = logits if logits.numel() <= KEPT_NUMBERS else None
+        else:
+            logits = _transformed(logits, scale, softcap)
+            normalizer_C = logits.logsumexp(-1)
+            at_target_C = logits.gather(1, target_C[:, None])[:, 0] - normalizer_C
         ctx.save_for_backward(hidden_CE, weight_VE, bias_V, target_C, normalizer_C)
-        ctx.scale, ctx.softcap = scale, softcap
-        return logits.gather(1, target_C[:, None])[:, 0] - normalizer_C
+        return at_target_C
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_CE, weight_VE, bias_V, target_C, normalizer_C = ctx.saved_tensors
-        grad_C = gradients[0]
-        logits = _transformed(nn.functional.linear(hidden_CE, weight_VE, bias_V), ctx.scale, ctx.softcap)
-        slope = None if ctx.softcap is None else 1 - (logits / ctx.softcap).square()
-        d_logits = logits.sub_(normalizer_C[:, None]).exp_().mul_(-grad_C[:, None])
-        d_logits.scatter_add_(1, target_C[:, None], grad_C[:, None])
-        if slope is not None:
-            d_logits.mul_(slope)
-        if ctx.scale != 1.0:
-            d_logits.mul_(ctx.scale)
-        d_logits = d_logits.to(hidden_CE.dtype)
+        logits, ctx.logits = ctx.logits, None  # the gradient takes their memory
+        if logits is None:
+            logits = nn.functional.linear(hidden_CE, weight_VE, bias_V)
+        grad_C = gradients[0].contiguous()
+        if ctx.scale == 1.0 and ctx.softcap is None and kernels.computes(logits):
+            kernels.run("log_softmax_gradient", logits, target_C, normalizer_C, grad_C, *logits.shape)
+            d_logits = logits
+        else:
+            d_logits = _gradient_of_logits(logits, target_C, normalizer_C, grad_C, ctx.scale, ctx.softcap)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         return (
             d_logits @ weight_VE if need_hidden else None,
@@ -155,7 +190,7 @@ def score_rows(
     for start, stop in _windows([len(row.tokens) for row in rows], tokens_per_batch):
         batch = pack(samples[start:stop])
         with torch.no_grad():
-            log_probabilities_S = score(model.module, batch.to(model.module.device), packs=model.packs).cpu()
+            log_probabilities_S = score(model.module, batch.to(model.module.device), way=model.way).cpu()
         scored += list(log_probabilities_S.split([len(row.tokens) - 1 for row in rows[start:stop]]))
         if on_progress is not None:
             on_progress(stop, len(rows))

@@ -124,7 +124,7 @@ def attend(
     if position_bias is not None:
         raise ModelError(
             f"{type(module).__name__} adds a position bias to its attention scores, which decoding does not support",
-            remedy="load the model with packs=False",
+            remedy="a LoadedModel whose way is 'rows' decodes row by row",
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.shape[2] > 1 and softcap is None and s_aux is None:

@@ -15,5 +15,5 @@ def scores_of(policy: Policy, batch: Batch, objective: Objective) -> Scores:
     reference = None
     if objective.needs_reference:
         with torch.no_grad(), policy.base.use() as before:
-            reference = score(before.module, batch, packs=before.packs)
-    return Scores(policy_S=score(policy.model.module, batch, packs=policy.model.packs), reference_S=reference)
+            reference = score(before.module, batch, way=before.way)
+    return Scores(policy_S=score(policy.model.module, batch, way=policy.model.way), reference_S=reference)

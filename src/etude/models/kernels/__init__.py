@@ -1,0 +1,115 @@
+"""C kernels for what a decoder block does between its matrix products, built once by the machine's own compiler.
+
+`compiled()` is None where there is no compiler or no float32/bfloat16 to compute in; the generic path is used then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from etude.models.source import cache_folder
+
+log = logging.getLogger(__name__)
+
+HERE = Path(__file__).parent
+SOURCES = ("kernels.c", "kernels_typed.h")
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+"""Sums are reordered only where the source says so; NaN and infinity keep their meaning."""
+SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
+COMPILE_SECONDS = 60
+
+
+@cache
+def compiled() -> ctypes.CDLL | None:
+    """The library, built on the first call on this machine (about 2 s) and then read from the cache."""
+    if os.environ.get("ETUDE_KERNELS") == "off":
+        return None
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        log.warning("no C compiler (cc) on this machine: the slower generic path is used")
+        return None
+    try:
+        return ctypes.CDLL(str(_built(compiler)))
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or str(error)
+        log.warning("the C kernels cannot be built with %s (%s): the slower generic path is used", compiler, detail)
+        return None
+
+
+def _built(compiler: str) -> Path:
+    content = b"".join((HERE / name).read_bytes() for name in SOURCES)
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    key = "\0".join((version, " ".join(FLAGS), _processor()))
+    target = cache_folder().parent / "kernels" / f"{hashlib.sha256(content + key.encode()).hexdigest()[:16]}.so"
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
+        made = Path(folder) / "kernels.so"
+        command = [compiler, *FLAGS, "-o", str(made), str(HERE / SOURCES[0]), "-lm"]
+        try:  # the threads are torch's own: the library that it has loaded goes by this name
+            _compile([*command, "-fopenmp"])
+        except subprocess.CalledProcessError:
+            _compile(command)
+        made.replace(target)
+    return target
+
+
+def _compile(command: list[str]) -> None:
+    subprocess.run(command, capture_output=True, text=True, check=True, timeout=COMPILE_SECONDS)
+
+
+def _processor() -> str:
+    """What `-march=native` depends on: a cache may be shared between machines."""
+    flags = ""
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {platform.processor()} {flags}"
+
+
+def computes(tensor: Tensor) -> bool:
+    """Whether the kernels can work on this tensor."""
+    return tensor.device.type == "cpu" and tensor.dtype in SUFFIX and compiled() is not None
+
+
+def run(name: str, *arguments: Tensor | None | float | int) -> None:
+    """Calls a kernel: tensors (contiguous, the first one's type picks the variant) as pointers, ints and floats as such.
+
+    Shapes are the caller's duty; see kernels_typed.h.
+    """
+    first = arguments[0]
+    assert isinstance(first, Tensor)
+    _function(f"{name}_{SUFFIX[first.dtype]}")(*[_passed(one) for one in arguments])
+
+
+def _passed(argument: Tensor | None | float | int) -> Any:
+    if isinstance(argument, Tensor):
+        assert argument.is_contiguous()
+        return ctypes.c_void_p(argument.data_ptr())
+    if argument is None:
+        return ctypes.c_void_p(None)
+    return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_float(argument)
+
+
+@cache
+def _function(name: str) -> Callable[..., None]:
+    library = compiled()
+    assert library is not None
+    function: Callable[..., None] = getattr(library, name)
+    function.restype = None  # type: ignore[attr-defined]
+    return function

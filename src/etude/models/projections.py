@@ -1,0 +1,137 @@
+"""Linear layers that share their input, as one product: y = x Wᵀ + b + s (x Aᵀ) Bᵀ over all of them at once.
+
+Shape letters: T tokens, I inputs, O outputs of all layers together, R ranks of all adapters together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from etude.models.layers import LoRALinear
+
+Kept = tuple[Tensor, ...]
+
+
+def adopt(linears: Sequence[nn.Linear]) -> None:
+    """Lays the layers' weights end to end in one memory, of which each keeps its part under its own name."""
+    for name in ("weight", "bias"):
+        parts = [getattr(one, name) for one in linears]
+        if len(parts) < 2 or any(part is None for part in parts):
+            continue
+        whole = torch.cat([part.detach() for part in parts])
+        for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+            part.data = view
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor | None:
+    """The tensors as one view of the memory in which they stand end to end, or None where they do not."""
+    first = parts[0].detach()
+    expected = first.data_ptr()
+    for part in parts:
+        if part.data_ptr() != expected or not part.is_contiguous() or part.dtype != first.dtype:
+            return None
+        expected += part.numel() * part.element_size()
+    if len(parts) > 1 and first.untyped_storage().data_ptr() != parts[-1].untyped_storage().data_ptr():
+        return None
+    return first.as_strided((sum(len(part) for part in parts), *first.shape[1:]), first.stride())
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """What one product needs, read off the modules as they are now."""
+
+    weight_OI: Tensor
+    bias_O: Tensor | None
+    linears: tuple[nn.Linear, ...]
+    adapters: tuple[tuple[int, LoRALinear], ...]
+    """Each with the first output that it adds to."""
+
+    @staticmethod
+    def read(modules: Sequence[nn.Module]) -> Projections | None:
+        """None where a module is neither a linear layer nor one with a plain low-rank addition."""
+        linears: list[nn.Linear] = []
+        adapters: list[tuple[int, LoRALinear]] = []
+        for module in modules:
+            linear = module.base if isinstance(module, LoRALinear) else module
+            if type(linear) is not nn.Linear:
+                return None
+            if isinstance(module, LoRALinear) and module.enabled:
+                if module.dropout and module.training:
+                    return None
+                adapters.append((sum(one.out_features for one in linears), module))
+            linears.append(linear)
+        biased = [one.bias for one in linears if one.bias is not None]
+        weight = _joined([one.weight for one in linears])
+        bias = _joined(biased) if biased else None
+        if weight is None or len(biased) not in (0, len(linears)) or (biased and bias is None):
+            return None
+        return Projections(weight, bias, tuple(linears), tuple(adapters))
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Everything that may learn, in the order of `gradients`."""
+        biases = [one.bias for one in self.linears if one.bias is not None]
+        low = [tensor for _, one in self.adapters for tensor in (one.lora_A, one.lora_B)]
+        return [*(one.weight for one in self.linears), *biases, *low]
+
+    def forward(self, x_TI: Tensor, residual_TO: Tensor | None = None) -> tuple[Tensor, Kept]:
+        """The outputs, added to a residual if there is one; and what `backward` wants back."""
+        if residual_TO is None:
+            out_TO = nn.functional.linear(x_TI, self.weight_OI, self.bias_O)
+        else:
+            out_TO = torch.addmm(residual_TO, x_TI, self.weight_OI.t())
+            if self.bias_O is not None:
+                out_TO += self.bias_O
+        if not self.adapters:
+            return out_TO, ()
+        a_RI, b_OR = self._thin(x_TI.dtype)
+        low_TR = x_TI @ a_RI.t()
+        return out_TO.addmm_(low_TR, b_OR.t()), (a_RI, b_OR, low_TR)
+
+    def _thin(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """All adapters as two matrices: A's stacked, [R, I]; scaled B's on a diagonal of blocks, [O, R]."""
+        if len(self.linears) == 1:
+            only = self.adapters[0][1]
+            return only.lora_A.detach().to(dtype), (only.lora_B.detach() * only.scale).to(dtype)
+        a_RI = torch.cat([one.lora_A.detach().to(dtype) for _, one in self.adapters])
+        b_OR = a_RI.new_zeros(self.weight_OI.shape[0], len(a_RI))
+        for (start, one), rank in zip(self.adapters, self._ranks(), strict=True):
+            b_OR[start : start + one.lora_B.shape[0], rank] = one.lora_B.detach() * one.scale
+        return a_RI, b_OR
+
+    def _ranks(self) -> list[slice]:
+        found: list[slice] = []
+        for _, one in self.adapters:
+            start = found[-1].stop if found else 0
+            found.append(slice(start, start + len(one.lora_A)))
+        return found
+
+    def low_gradient(self, dy_TO: Tensor, kept: Kept) -> Tensor | None:
+        """The gradient between the thin matrices, [T, R]."""
+        return dy_TO @ kept[1] if kept else None
+
+    def input_gradient(self, dy_TO: Tensor, kept: Kept, d_low_TR: Tensor | None) -> Tensor:
+        """The gradient of the input, [T, I]."""
+        dx_TI = dy_TO @ self.weight_OI
+        return dx_TI if d_low_TR is None else dx_TI.addmm_(d_low_TR, kept[0])
+
+    def gradients(
+        self, dy_TO: Tensor, x_TI: Tensor, kept: Kept, d_low_TR: Tensor | None, needs: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """The gradients of `parameters` where `needs` says so; float32 for adapters."""
+        num = len(self.linears)
+        sizes = [one.out_features for one in self.linears]
+        found: list[Tensor | None] = [None] * num
+        if any(needs[:num]):
+            found = list((dy_TO.t() @ x_TI).split(sizes))
+        if self.bias_O is not None:
+            found += dy_TO.float().sum(0).to(dy_TO.dtype).split(sizes)
+        if d_low_TR is not None:
+            da_RI, db_OR = (d_low_TR.t() @ x_TI).float(), dy_TO.t() @ kept[2]
+            for (start, one), rank in zip(self.adapters, self._ranks(), strict=True):
+                found += [da_RI[rank], db_OR[start : start + len(one.lora_B), rank].float() * one.scale]
+        return [one if need else None for one, need in zip(found, needs, strict=True)]
