@@ -12,6 +12,9 @@ from hypothesis import settings
 settings.register_profile("etude", deadline=None)
 settings.load_profile("etude")
 
+# Built once for all tests, whatever home a test gives its commands.
+os.environ.setdefault("ETUDE_KERNELS", str(Path.home() / ".cache" / "etude" / "kernels"))
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -44,17 +44,18 @@ class _Tree:
 def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN_SHARED) -> Batch:
     """One batch from samples; sites come row by row, in the rows' order.
 
-    With `share=False`, or nothing in common, this is ordinary padding-free packing.
+    Tokens that no site has to see (a row's last learned one, what follows it) are left out of the tree. With
+    `share=False`, or nothing in common, this is ordinary padding-free packing.
     """
     rows = [row for sample in samples for row in sample.rows]
     assert rows, "a batch needs at least one row"
-    arrays = [np.asarray(row.tokens, dtype=np.int64) for row in rows]
+    arrays = [np.asarray(row.tokens[: _num_seen(row)], dtype=np.int64) for row in rows]
     tree = _Tree()
     order = sorted(range(len(rows)), key=lambda i: rows[i].tokens) if share else list(range(len(rows)))
     common = _common_with_next(arrays, order) if share else [0] * len(order)
     _grow(tree, arrays, order, common, depth=0, parent=-1, min_shared=max(1, min_shared))
     end_T = _ends(tree)
-    site, target, weight, row_of_site = _sites(rows, arrays, tree)
+    site, target, weight, row_of_site = _sites(rows, tree)
     return Batch(
         tokens_T=torch.from_numpy(np.concatenate(tree.tokens)),
         position_T=torch.from_numpy(np.concatenate(tree.position)),
@@ -68,6 +69,11 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
         sample_of_row=tuple(i for i, sample in enumerate(samples) for _ in sample.rows),
         num_row_tokens=sum(len(row.tokens) for row in rows),
     )
+
+
+def _num_seen(row: TokenRow) -> int:
+    """Tokens before the last learned one (at least one)."""
+    return max(1, next((i for i in range(len(row.weights) - 1, 0, -1) if row.weights[i]), 0))
 
 
 def _common_with_next(arrays: Sequence[np.ndarray], order: Sequence[int]) -> list[int]:
@@ -140,12 +146,10 @@ def _ends(tree: _Tree) -> np.ndarray:
     return np.repeat(np.asarray(tree.end, dtype=np.int64), lengths)
 
 
-def _sites(
-    rows: Sequence[TokenRow], arrays: Sequence[np.ndarray], tree: _Tree
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _sites(rows: Sequence[TokenRow], tree: _Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     site, target, weight, row_of_site = [], [], [], []
-    for i, (row, tokens) in enumerate(zip(rows, arrays, strict=True)):
-        weights = np.asarray(row.weights, dtype=np.float32)
+    for i, row in enumerate(rows):
+        weights, tokens = np.asarray(row.weights, dtype=np.float32), np.asarray(row.tokens, dtype=np.int64)
         assert len(weights) == len(tokens), f"row {i}: one weight a token"
         assert weights[0] == 0, f"row {i}: nothing predicts the first token"
         learned = np.flatnonzero(weights)

@@ -127,11 +127,11 @@ def test_domain_adaptation_on_plain_text(desk: Desk) -> None:
 def test_two_ranks_do_what_one_does(finished: Desk, desk: Desk) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ETUDE_HOME": str(desk.folder / "home")}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launch, "-m", "etude.cli.main", "train", "toy.yaml", "technique.dropout=0"]
+    command = [*launch, "-m", "etude.cli.main", "train", "toy.yaml", "technique.dropout=0", "model.precision=float32"]
     done = subprocess.run(command, cwd=desk.folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("everything is in runs/toy") == 1
-    alone = desk.etude("train", "toy.yaml", "technique.dropout=0", "output=alone")
+    alone = desk.etude("train", "toy.yaml", "technique.dropout=0", "model.precision=float32", "output=alone")
     assert alone.code == 0, alone.words
     one, two = RunDirectory(desk.folder / "alone"), RunDirectory(desk.folder / "runs/toy")
     assert two.manifest().verify(two.path) == []

@@ -74,7 +74,7 @@ def learn(job: Job) -> None:
             OfflineBatches(samples=samples(17, seed=0), tokens=48),
             SFT(),
             options=TrainOptions(
-                epochs=2.4, batch_rows=4, learning_rate=5e-3, seed=3, save_every=2, heldout_every=3, keep_checkpoints=2
+                epochs=2.4, batch_rows=4, learning_rate=1e-2, seed=3, save_every=2, heldout_every=3, keep_checkpoints=2
             ),
             heldout=OfflineBatches(samples=samples(3, seed=1)),
             place=Place(

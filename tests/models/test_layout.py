@@ -42,7 +42,8 @@ def test_groups_cover_each_token_once_and_know_its_ancestors(
     assert sorted(placed) == list(range(num_tokens))
     assert [placed[i] for i in layout.order_T[:num_tokens].tolist()] == list(range(num_tokens))
     assert layout.order_T[num_tokens:].tolist() == [num_tokens] * padding, "padding points at the row of zeros"
-    assert torch.equal(layout.position_T, batch.position_T)
+    assert torch.equal(layout.position_T[: len(batch.position_T)], batch.position_T)
+    assert layout.position_T[len(batch.position_T) :].tolist() == [0] * padding
 
 
 def test_siblings_of_very_different_lengths_are_kept_apart() -> None:

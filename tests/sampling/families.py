@@ -63,5 +63,10 @@ def family(name: str, *, packs: bool) -> LoadedModel:
         if weight.ndim > 1:
             weight.data.normal_(0, 0.2)
     return LoadedModel(
-        name=name, module=module, tokenizer=toy_tokenizer(), folder=Path(name), base_hash=name, way="tree" if packs else "rows"
+        name=name,
+        module=module,
+        tokenizer=toy_tokenizer(),
+        folder=Path(name),
+        base_hash=name,
+        way="tree" if packs else "rows",
     )

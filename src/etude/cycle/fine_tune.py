@@ -106,7 +106,11 @@ def fine_tune(
     run_file = replace(run_file, model=replace(run_file.model, precision=precision_name(run_file.model.precision)))
     joined = ranks or Ranks.start(timeout_seconds=RANKS_WAIT_SECONDS)
     if not joined.is_main:
-        _follow(run_file, joined, resume=resume)
+        try:
+            _follow(run_file, joined, resume=resume)
+        finally:
+            if ranks is None:
+                joined.stop()
         return None
     made = _missing(Path(run_file.output))
     try:

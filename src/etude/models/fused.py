@@ -1,8 +1,8 @@
 """The fast way through llama-like models on a CPU: each decoder layer as two hand-differentiated halves.
 
 It computes what transformers' own layers compute, from the same weights, with joined products, the packed tree's
-attention and the C kernels in between; adapters are part of the products. The last layer's feed-forward half, the norm and
-the head see the scored sites alone. `models.load` proves it equal on a probe batch before it is used.
+attention and the C kernels in between; adapters are part of the products. The last layer's feed-forward half, the norm
+and the head see the scored sites alone. `models.load` proves it equal on a probe batch before it is used.
 
 Shape letters: T tokens of the tree, S sites, E hidden size, I intermediate size.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from etude.models import kernels
 from etude.models.fused_attention import Heads, Rotation, attend, attend_backward
@@ -52,9 +52,7 @@ class Norm:
         """The gradient of the input added to the residual's, and of the weight where it is wanted."""
         dx = torch.empty_like(x_TE)
         parts = torch.zeros(torch.get_num_threads(), x_TE.shape[1]) if need_weight else None
-        kernels.run(
-            "rms_norm_backward", dy_TE, x_TE, self.weight_E.detach(), rstd, residual_TE, dx, parts, *x_TE.shape
-        )
+        kernels.run("rms_norm_backward", dy_TE, x_TE, self.weight_E.detach(), rstd, residual_TE, dx, parts, *x_TE.shape)
         return dx, None if parts is None else parts.sum(0).to(self.weight_E.dtype)
 
 
@@ -124,9 +122,7 @@ def read_halves(module: PreTrainedModel) -> list[tuple[AttentionHalf, FeedForwar
     return found
 
 
-def site_states(
-    module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_S: Tensor
-) -> Tensor | None:
+def site_states(module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_S: Tensor) -> Tensor | None:
     """Final hidden states at the sites, [S, E]; None where this model or batch must go another way."""
     halves = read_halves(module)
     windows = [one.window for one, _ in halves or () if one.window is not None]

@@ -103,10 +103,8 @@ def _grids(
     length = len(rows) // segments
     k, v = (z.new_empty(heads.key * segments, length, heads.size) for _ in range(2))
     q = z.new_empty(heads.key * segments, heads.query // heads.key * length, heads.size) if queries else None
-    kernels.run(
-        "rope_gather", z, rotation.cos, rotation.sin, rows, q, k, v, segments, length, heads.query, heads.key, heads.size,
-        float(heads.scale),
-    )  # fmt: skip
+    sizes = (segments, length, heads.query, heads.key, heads.size)
+    kernels.run("rope_gather", z, rotation.cos, rotation.sin, rows, q, k, v, *sizes, float(heads.scale))
     return q, k, v
 
 
@@ -131,7 +129,5 @@ def _add_gradients(
 ) -> None:
     length = len(rows) // segments
     parts = [None if one is None else one.contiguous() for one in (dq, dk, dv)]
-    kernels.run(
-        "rope_scatter", dz, *parts, rotation.cos, rotation.sin, rows, segments, length, heads.query, heads.key, heads.size,
-        float(heads.scale),
-    )  # fmt: skip
+    sizes = (segments, length, heads.query, heads.key, heads.size)
+    kernels.run("rope_scatter", dz, *parts, rotation.cos, rotation.sin, rows, *sizes, float(heads.scale))

@@ -64,7 +64,11 @@ def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
     order_T = torch.empty_like(tokens_in_order)
     order_T[tokens_in_order] = torch.arange(len(tokens_in_order))
     order_T = torch.nn.functional.pad(order_T, (0, padding), value=len(tokens_in_order))
-    return Layout(groups=tuple(groups), order_T=order_T.to(device), position_T=torch.nn.functional.pad(batch.position_T, (0, padding)))
+    return Layout(
+        groups=tuple(groups),
+        order_T=order_T.to(device),
+        position_T=torch.nn.functional.pad(batch.position_T, (0, padding)),
+    )
 
 
 def _ancestor_tokens(segments: Sequence[Segment], parent: int) -> Tensor | None:

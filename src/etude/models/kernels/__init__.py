@@ -1,6 +1,7 @@
 """C kernels for what a decoder block does between its matrix products, built once by the machine's own compiler.
 
-`compiled()` is None where there is no compiler or no float32/bfloat16 to compute in; the generic path is used then.
+`compiled()` is None where there is no compiler; the generic path is used then. `ETUDE_KERNELS` names the folder of
+built libraries (default: `kernels` beside the converted models), or turns them `off`.
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ def _built(compiler: str) -> Path:
     content = b"".join((HERE / name).read_bytes() for name in SOURCES)
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
     key = "\0".join((version, " ".join(FLAGS), _processor()))
-    target = cache_folder().parent / "kernels" / f"{hashlib.sha256(content + key.encode()).hexdigest()[:16]}.so"
+    folder = Path(os.environ.get("ETUDE_KERNELS") or cache_folder().parent / "kernels")
+    target = folder / f"{hashlib.sha256(content + key.encode()).hexdigest()[:16]}.so"
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".building-") as folder:
-        made = Path(folder) / "kernels.so"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as building:
+        made = Path(building) / "kernels.so"
         command = [compiler, *FLAGS, "-o", str(made), str(HERE / SOURCES[0]), "-lm"]
         try:  # the threads are torch's own: the library that it has loaded goes by this name
             _compile([*command, "-fopenmp"])
@@ -87,8 +89,8 @@ def computes(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype in SUFFIX and compiled() is not None
 
 
-def run(name: str, *arguments: Tensor | None | float | int) -> None:
-    """Calls a kernel: tensors (contiguous, the first one's type picks the variant) as pointers, ints and floats as such.
+def run(name: str, *arguments: Tensor | float | int | None) -> None:
+    """Calls a kernel: contiguous tensors (the first one's type picks the variant) as pointers, ints and floats as such.
 
     Shapes are the caller's duty; see kernels_typed.h.
     """
@@ -97,7 +99,7 @@ def run(name: str, *arguments: Tensor | None | float | int) -> None:
     _function(f"{name}_{SUFFIX[first.dtype]}")(*[_passed(one) for one in arguments])
 
 
-def _passed(argument: Tensor | None | float | int) -> Any:
+def _passed(argument: Tensor | float | int | None) -> Any:
     if isinstance(argument, Tensor):
         assert argument.is_contiguous()
         return ctypes.c_void_p(argument.data_ptr())
