@@ -49,9 +49,10 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
     """
     rows = [row for sample in samples for row in sample.rows]
     assert rows, "a batch needs at least one row"
-    arrays = [np.asarray(row.tokens[: _num_seen(row)], dtype=np.int64) for row in rows]
+    seen = [row.tokens[: _num_seen(row)] for row in rows]
+    arrays = [np.asarray(tokens, dtype=np.int64) for tokens in seen]
     tree = _Tree()
-    order = sorted(range(len(rows)), key=lambda i: rows[i].tokens) if share else list(range(len(rows)))
+    order = sorted(range(len(rows)), key=seen.__getitem__) if share else list(range(len(rows)))
     common = _common_with_next(arrays, order) if share else [0] * len(order)
     _grow(tree, arrays, order, common, depth=0, parent=-1, min_shared=max(1, min_shared))
     end_T = _ends(tree)

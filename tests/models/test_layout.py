@@ -14,7 +14,8 @@ rows_of_tokens = st.lists(st.lists(st.integers(3, 4), min_size=1, max_size=20), 
 
 
 def batch_of(rows: list[list[int]], min_shared: int = 1) -> Batch:
-    samples = [Sample(str(i), (TokenRow(tuple(row), (0.0,) * len(row)),)) for i, row in enumerate(rows)]
+    """Each row is followed by a learned token, so that all of it has to be computed."""
+    samples = [Sample(str(i), (TokenRow((*row, 9), (*[0.0] * len(row), 1.0)),)) for i, row in enumerate(rows)]
     return pack(samples, min_shared=min_shared)
 
 
