@@ -5,6 +5,7 @@ Shape letters: T tokens, S segments of a group, N their padded length, A ancesto
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from torch import Tensor
 from etude.batch import Batch, Segment
 
 LENGTH_STEP = 8
+BLOCK = 32
+"""Tokens that the attention kernels take at once."""
 SPLIT_ABOVE = 64
 
 
@@ -42,6 +45,14 @@ class Layout:
     """For each token, its place in the groups' outputs laid end to end; padding points at a row of zeros after them."""
     position_T: Tensor
     """Distance of each token from the root; 0 for padding."""
+    tree_S4: Tensor
+    """For each segment its first token, one past its last, its parent or -1, and its first block of BLOCK tokens."""
+    num_blocks: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the tree, padding left out."""
+        return sum(len(group.slot_of_token) for group in self.groups)
 
 
 def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
@@ -64,11 +75,22 @@ def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
     order_T = torch.empty_like(tokens_in_order)
     order_T[tokens_in_order] = torch.arange(len(tokens_in_order))
     order_T = torch.nn.functional.pad(order_T, (0, padding), value=len(tokens_in_order))
+    tree_S4, num_blocks = _blocks(batch.segments)
     return Layout(
         groups=tuple(groups),
         order_T=order_T.to(device),
         position_T=torch.nn.functional.pad(batch.position_T, (0, padding)),
+        tree_S4=tree_S4.to(device),
+        num_blocks=num_blocks,
     )
+
+
+def _blocks(segments: Sequence[Segment]) -> tuple[Tensor, int]:
+    """The segments as the kernels read them, and how many blocks they make."""
+    sizes = [-(-(one.stop - one.start) // BLOCK) for one in segments]
+    firsts = itertools.accumulate(sizes, initial=0)
+    rows = [(one.start, one.stop, one.parent, first) for one, first in zip(segments, firsts, strict=False)]
+    return torch.tensor(rows), sum(sizes)
 
 
 def _ancestor_tokens(segments: Sequence[Segment], parent: int) -> Tensor | None:

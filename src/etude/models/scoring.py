@@ -50,7 +50,7 @@ def site_states(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> 
         return hidden_row_by_row(module, batch).index_select(0, batch.site_S)
     if way == "fused":
         tokens, layout = _padded(module, batch)
-        states = fused.site_states(module, tokens, layout, batch.site_S)
+        states = fused.site_states(module, tokens, layout, batch.site_S, step=step_of(module.dtype))
         if states is not None:
             return states
     return hidden_states(module, batch).index_select(0, batch.site_S)

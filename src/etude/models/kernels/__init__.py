@@ -27,7 +27,7 @@ from etude.models.source import cache_folder
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.c", "kernels_typed.h")
+SOURCES = ("kernels.c", "kernels_typed.h", "products.h", "attention.h")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """Sums are reordered only where the source says so; NaN and infinity keep their meaning."""
 SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -54,7 +54,7 @@ def compiled() -> ctypes.CDLL | None:
 def _built(compiler: str) -> Path:
     content = b"".join((HERE / name).read_bytes() for name in SOURCES)
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
-    key = "\0".join((version, " ".join(FLAGS), _processor()))
+    key = "\0".join((version, " ".join(_flags()), _processor()))
     folder = Path(os.environ.get("ETUDE_KERNELS") or cache_folder().parent / "kernels")
     target = folder / f"{hashlib.sha256(content + key.encode()).hexdigest()[:16]}.so"
     if target.exists():
@@ -62,13 +62,18 @@ def _built(compiler: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".building-") as building:
         made = Path(building) / "kernels.so"
-        command = [compiler, *FLAGS, "-o", str(made), str(HERE / SOURCES[0]), "-lm"]
+        command = [compiler, *_flags(), "-o", str(made), str(HERE / SOURCES[0]), "-lm"]
         try:  # the threads are torch's own: the library that it has loaded goes by this name
             _compile([*command, "-fopenmp"])
         except subprocess.CalledProcessError:
             _compile(command)
         made.replace(target)
     return target
+
+
+def _flags() -> tuple[str, ...]:
+    wide = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
+    return (*FLAGS, *wide)
 
 
 def _compile(command: list[str]) -> None:
@@ -89,19 +94,28 @@ def computes(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype in SUFFIX and compiled() is not None
 
 
-def run(name: str, *arguments: Tensor | float | int | None) -> None:
-    """Calls a kernel: contiguous tensors (the first one's type picks the variant) as pointers, ints and floats as such.
+@cache
+def multiplies() -> bool:
+    """Whether the kernels multiply bfloat16 matrices themselves, on a processor with tile registers (AMX)."""
+    library = compiled()
+    return library is not None and bool(library.products_ready())
 
-    Shapes are the caller's duty; see kernels_typed.h.
+
+def run(name: str, *arguments: Tensor | float | int | None, strided: bool = False) -> None:
+    """Calls a kernel: tensors (the first one's type picks the variant) as pointers, ints and floats as such.
+
+    Tensors are contiguous, or, where the kernel is told their strides, have contiguous rows. Shapes are the caller's
+    duty; see kernels_typed.h and products.h.
     """
     first = arguments[0]
     assert isinstance(first, Tensor)
+    tensors = [one for one in arguments if isinstance(one, Tensor)]
+    assert all(one.stride(-1) == 1 if strided else one.is_contiguous() for one in tensors)
     _function(f"{name}_{SUFFIX[first.dtype]}")(*[_passed(one) for one in arguments])
 
 
 def _passed(argument: Tensor | float | int | None) -> Any:
     if isinstance(argument, Tensor):
-        assert argument.is_contiguous()
         return ctypes.c_void_p(argument.data_ptr())
     if argument is None:
         return ctypes.c_void_p(None)

@@ -59,3 +59,6 @@ static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 #define STORE(x) store_bf16(x)
 #define NAME(name) name##_bf16
 #include "kernels_typed.h"
+
+#include "products.h"
+#include "attention.h"
