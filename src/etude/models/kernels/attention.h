@@ -87,32 +87,30 @@ static inline void add_mixed(const uint16_t *left, int laid_out, const uint16_t 
     }
 }
 
+/* A row of sums, scaled down where a larger maximum was found. */
+static inline void shrink_row(float *x, int64_t D, float by) {
+    for (int64_t d = 0; d < D; d += 16) _mm512_store_ps(x + d, _mm512_mul_ps(_mm512_load_ps(x + d), _mm512_set1_ps(by)));
+}
+
 /* The running softmax of 32 queries over one block of keys: weights [32, 32], and what was summed before is scaled down. */
 static void soften(const float *scores, uint16_t *weights, float *top, float *total, float *mixed, int64_t D, int64_t keys,
                    int diagonal) {
+    const __m512 nothing = _mm512_set1_ps(-INFINITY);
     for (int64_t i = 0; i < BLOCK; i++) {
-        const float *s = scores + i * BLOCK;
-        uint16_t *w = weights + i * BLOCK;
         const int64_t seen = diagonal ? least(i + 1, keys) : keys;
-        float most = top[i], sum = 0.0f;
-        float e[BLOCK];
-#pragma omp simd reduction(max : most)
-        for (int64_t j = 0; j < BLOCK; j++) most = j < seen && s[j] > most ? s[j] : most;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < BLOCK; j++) {
-            e[j] = j < seen ? exp_of(s[j] - most) : 0.0f;
-            sum += e[j];
-        }
-#pragma omp simd
-        for (int64_t j = 0; j < BLOCK; j++) w[j] = store_bf16(e[j]);
+        const __m512 a = _mm512_mask_load_ps(nothing, first_of_16(seen), scores + i * BLOCK);
+        const __m512 b = _mm512_mask_load_ps(nothing, first_of_16(seen - 16), scores + i * BLOCK + 16);
+        const float most = fmaxf(_mm512_reduce_max_ps(_mm512_max_ps(a, b)), top[i]);
+        const __m512 ea = exp_16(_mm512_sub_ps(a, _mm512_set1_ps(most))), eb = exp_16(_mm512_sub_ps(b, _mm512_set1_ps(most)));
+        store_16(weights + i * BLOCK, ea);
+        store_16(weights + i * BLOCK + 16, eb);
         if (most > top[i]) {
-            const float shrink = top[i] == -INFINITY ? 0.0f : exp_of(top[i] - most);
-            total[i] *= shrink;
-#pragma omp simd
-            for (int64_t d = 0; d < D; d++) mixed[i * D + d] *= shrink;
+            const float by = top[i] == -INFINITY ? 0.0f : exp_of(top[i] - most);
+            total[i] *= by;
+            shrink_row(mixed + i * D, D, by);
             top[i] = most;
         }
-        total[i] += sum;
+        total[i] += _mm512_reduce_add_ps(_mm512_add_ps(ea, eb));
     }
 }
 
@@ -200,14 +198,14 @@ static void lay_out_keys(const Forest *f, int64_t head, const Keys *keys) {
 static void soften_backward(const float *scores, const float *d_weights, const float *normalizer, const float *dot,
                             uint16_t *weights, uint16_t *d_scores, int64_t keys, int diagonal) {
     for (int64_t j = 0; j < BLOCK; j++) {
-        const float *s = scores + j * BLOCK, *dw = d_weights + j * BLOCK;
-        uint16_t *w = weights + j * BLOCK, *ds = d_scores + j * BLOCK;
         const int64_t from = j >= keys ? BLOCK : diagonal ? j : 0;
-#pragma omp simd
-        for (int64_t i = 0; i < BLOCK; i++) {
-            float p = i >= from ? exp_of(s[i] - normalizer[i]) : 0.0f;
-            w[i] = store_bf16(p);
-            ds[i] = store_bf16(p * (dw[i] - dot[i]));
+        for (int64_t half = 0; half < 2; half++) {
+            const int64_t at = j * BLOCK + 16 * half, i = 16 * half;
+            const __mmask16 seen = (__mmask16)~first_of_16(from - i);
+            const __m512 x = _mm512_sub_ps(_mm512_load_ps(scores + at), _mm512_load_ps(normalizer + i));
+            const __m512 w = _mm512_maskz_mov_ps(seen, exp_16(x));
+            store_16(weights + at, w);
+            store_16(d_scores + at, _mm512_mul_ps(w, _mm512_sub_ps(_mm512_load_ps(d_weights + at), _mm512_load_ps(dot + i))));
         }
     }
 }
@@ -236,7 +234,8 @@ static void backward_block(const Forest *f, int64_t h, int64_t s, int64_t b, con
     uint16_t weights[BLOCK * BLOCK] __attribute__((aligned(64))), d_scores[BLOCK * BLOCK] __attribute__((aligned(64)));
     uint16_t d_scores_tiles[BLOCK * BLOCK] __attribute__((aligned(64)));
     float scores[BLOCK * BLOCK] __attribute__((aligned(64))), d_weights[BLOCK * BLOCK] __attribute__((aligned(64)));
-    float dq[BLOCK * 128] __attribute__((aligned(64))), dot[BLOCK], z[BLOCK];
+    float dq[BLOCK * 128] __attribute__((aligned(64)));
+    float dot[BLOCK] __attribute__((aligned(64))), z[BLOCK] __attribute__((aligned(64)));
     block_rows(f->z + t * f->W + h * D, f->W, D, rows, f->cos + t * D / 2, f->sin + t * D / 2, f->scale, block);
     lay_out_over_D(block, D, q_over_D);
     lay_out_over_rows(block, D, q_over_rows);

@@ -51,6 +51,38 @@ static void configure_tiles(void) {
     _tile_loadconfig(&tiles);
 }
 
+static inline __m512 load_16(const uint16_t *x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x)), 16));
+}
+
+static inline void store_16(uint16_t *to, __m512 x) { _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(x)); }
+
+/* x as it comes back from storage. */
+static inline __m512 rounded_16(__m512 x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x)), 16));
+}
+
+/* e^x to 2 units in the last place; 0 far below -87, infinity above 88. */
+static inline __m512 exp_16(__m512 x) {
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
+    __m512 f = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x), p = _mm512_set1_ps(1.9875691500e-4f);
+    f = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.3981999507e-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(8.3334519073e-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(4.1665795894e-2f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.6666665459e-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.0000001201e-1f));
+    p = _mm512_fmadd_ps(_mm512_mul_ps(p, f), f, _mm512_add_ps(f, _mm512_set1_ps(1.0f)));
+    return _mm512_scalef_ps(p, n);
+}
+
+static inline __m512 sigmoid_16(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    return _mm512_div_ps(one, _mm512_add_ps(one, exp_16(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+}
+
+static inline __mmask16 first_of_16(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
+
 static inline void transpose_16x16(__m512i r[16]) {
     __m512i t[16];
     for (int i = 0; i < 8; i++) {
@@ -83,8 +115,6 @@ static inline __m512i pairs_of_rows(const uint16_t *row, int64_t stride, int64_t
     __m512i second = rows > 1 ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, row + stride)) : _mm512_setzero_si512();
     return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
 }
-
-static inline __mmask16 first_of_16(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
 
 /* 16 columns of a right operand [N, K] as tiles, one every 2 * TILE numbers. */
 static void tiles_of_NK(const uint16_t *from, int64_t stride, int64_t columns, int64_t depth, uint16_t *to) {
@@ -149,50 +179,43 @@ static inline void add_to_block(const uint16_t *left, int64_t stride, int laid_o
 }
 
 static inline void finish_plain(const Product *p, const float *sums, int64_t m, int64_t n, int64_t rows) {
-    const int64_t width = least(BLOCK, p->N - n);
-    for (int64_t i = 0; i < rows; i++) {
-        uint16_t *to = p->out + (m + i) * p->N + n;
-        const float *s = sums + i * BLOCK;
-        if (p->residual) {
-            const uint16_t *add = p->residual + (m + i) * p->N + n;
-#pragma omp simd
-            for (int64_t j = 0; j < width; j++) to[j] = store_bf16(s[j] + load_bf16(add[j]));
-        } else {
-#pragma omp simd
-            for (int64_t j = 0; j < width; j++) to[j] = store_bf16(s[j]);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t half = 0; half < 2; half++) {
+            const int64_t at = (m + i) * p->N + n + 16 * half;
+            const __mmask16 inside = first_of_16(p->N - n - 16 * half);
+            __m512 s = _mm512_load_ps(sums + i * BLOCK + 16 * half);
+            if (p->residual) {
+                const __m512i add = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(inside, p->residual + at));
+                s = _mm512_add_ps(s, _mm512_castsi512_ps(_mm512_slli_epi32(add, 16)));
+            }
+            _mm256_mask_storeu_epi16(p->out + at, inside, (__m256i)_mm512_cvtneps_pbh(s));
         }
-    }
 }
 
 /* Columns 0..15 of the block are gates, 16..31 the up-projections that belong to them; N = I. */
 static inline void finish_swiglu(const Product *p, const float *sums, int64_t m, int64_t n, int64_t rows) {
     for (int64_t i = 0; i < rows; i++) {
-        const float *s = sums + i * BLOCK;
-        uint16_t *gate = p->out + (m + i) * 2 * p->N + n, *up = gate + p->N, *to = p->activated + (m + i) * p->N + n;
-#pragma omp simd
-        for (int64_t j = 0; j < 16; j++) {
-            gate[j] = store_bf16(s[j]);
-            up[j] = store_bf16(s[16 + j]);
-            float g = load_bf16(gate[j]);
-            to[j] = store_bf16(g * sigmoid_of(g) * load_bf16(up[j]));
-        }
+        const __m512 gate = rounded_16(_mm512_load_ps(sums + i * BLOCK)), up = rounded_16(_mm512_load_ps(sums + i * BLOCK + 16));
+        uint16_t *to = p->out + (m + i) * 2 * p->N + n;
+        store_16(to, gate);
+        store_16(to + p->N, up);
+        store_16(p->activated + (m + i) * p->N + n, _mm512_mul_ps(_mm512_mul_ps(gate, sigmoid_16(gate)), up));
     }
 }
 
 /* The block is the gradient of the activation. */
 static inline void finish_swiglu_backward(const Product *p, const float *sums, int64_t m, int64_t n, int64_t rows) {
-    for (int64_t i = 0; i < rows; i++) {
-        const float *s = sums + i * BLOCK;
-        const uint16_t *gate = p->gate_up + (m + i) * 2 * p->N + n, *up = gate + p->N;
-        uint16_t *d_gate = p->out + (m + i) * 2 * p->N + n, *d_up = d_gate + p->N, *to = p->activated + (m + i) * p->N + n;
-#pragma omp simd
-        for (int64_t j = 0; j < BLOCK; j++) {
-            float g = load_bf16(gate[j]), u = load_bf16(up[j]), sigmoid = sigmoid_of(g), silu = g * sigmoid;
-            to[j] = store_bf16(silu * u);
-            d_up[j] = store_bf16(s[j] * silu);
-            d_gate[j] = store_bf16(s[j] * u * (sigmoid + silu * (1.0f - sigmoid)));
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t half = 0; half < 2; half++) {
+            const int64_t at = (m + i) * 2 * p->N + n + 16 * half;
+            const __m512 s = _mm512_load_ps(sums + i * BLOCK + 16 * half), gate = load_16(p->gate_up + at);
+            const __m512 up = load_16(p->gate_up + at + p->N), sigmoid = sigmoid_16(gate), silu = _mm512_mul_ps(gate, sigmoid);
+            const __m512 slope = _mm512_fmadd_ps(silu, _mm512_sub_ps(one, sigmoid), sigmoid);
+            store_16(p->activated + (m + i) * p->N + n + 16 * half, _mm512_mul_ps(silu, up));
+            store_16(p->out + at, _mm512_mul_ps(_mm512_mul_ps(s, up), slope));
+            store_16(p->out + at + p->N, _mm512_mul_ps(s, silu));
         }
-    }
 }
 
 static inline void finish_outer(const Product *p, const float *sums, int64_t m, int64_t n, int64_t rows) {
@@ -200,16 +223,23 @@ static inline void finish_outer(const Product *p, const float *sums, int64_t m, 
     for (int64_t i = 0; i < rows; i++) {
         const int64_t at = (m + i) * p->N + n;
         const float *s = sums + i * BLOCK;
-        if (p->sums)
-            for (int64_t j = 0; j < width; j++) p->sums[at + j] = s[j] * p->scale;
-        else
-            for (int64_t j = 0; j < width; j++) p->out[at + j] = store_bf16(s[j] * p->scale);
+        for (int64_t j = 0; j < width; j += 16) {
+            const __mmask16 inside = first_of_16(width - j);
+            const __m512 x = _mm512_mul_ps(_mm512_load_ps(s + j), _mm512_set1_ps(p->scale));
+            if (p->sums) _mm512_mask_storeu_ps(p->sums + at + j, inside, x);
+            else _mm256_mask_storeu_epi16(p->out + at + j, inside, (__m256i)_mm512_cvtneps_pbh(x));
+        }
     }
+}
+
+/* First column of half a panel in the right operand. */
+static inline int64_t column_of(const Product *p, int64_t panel, int64_t half) {
+    return p->kind == SWIGLU ? half * p->N + 16 * panel : BLOCK * panel + 16 * half;
 }
 
 static void lay_out_right(const Product *p, const Term *t, int64_t panel, int64_t k, int64_t depth, uint16_t *to) {
     for (int64_t half = 0; half < 2; half++, to += TILE) {
-        const int64_t n = p->kind == SWIGLU ? half * p->N + 16 * panel : BLOCK * panel + 16 * half;
+        const int64_t n = column_of(p, panel, half);
         const int64_t columns = p->kind == SWIGLU ? 16 : p->N - n;
         if (p->right_is_KN) tiles_of_KN(t->right + k * t->right_stride + n, t->right_stride, columns, depth, to);
         else tiles_of_NK(t->right + n * t->right_stride + k, t->right_stride, columns, depth, to);
@@ -221,6 +251,35 @@ static inline void add_term(const Product *p, const Term *t, int64_t m, int64_t 
                             const uint16_t *right) {
     if (tiles) add_to_block(tiles, 0, 1, right, depth);
     else add_to_block(t->left + m * t->left_stride + k, t->left_stride, 0, right, depth);
+}
+
+/* Asks for one of `parts` shares of a panel's right operand, to be laid out soon. */
+static inline void ask_for_right(const Product *p, int64_t panel, int64_t k, int64_t depth, int64_t part, int64_t parts) {
+    const Term *t = &p->terms[0];
+    if (p->right_is_KN) {
+        const uint16_t *from = t->right + k * t->right_stride + BLOCK * panel;
+        for (int64_t i = depth * part / parts; i < depth * (part + 1) / parts; i++)
+            _mm_prefetch((const char *)(from + i * t->right_stride), _MM_HINT_T1);
+        return;
+    }
+    for (int64_t i = BLOCK * part / parts; i < BLOCK * (part + 1) / parts; i++) {
+        const uint16_t *from = t->right + (column_of(p, panel, i / 16) + i % 16) * t->right_stride + k;
+        for (int64_t j = 0; j < depth; j += 32) _mm_prefetch((const char *)(from + j), _MM_HINT_T1);
+    }
+}
+
+/* Asks for what `finish` will read and write. */
+static inline void ask_for_block(const Product *p, int64_t m, int64_t panel, int64_t rows) {
+    const int64_t width = p->kind == SWIGLU || p->kind == SWIGLU_BACKWARD ? 2 * p->N : p->N;
+    const int64_t at = m * width + column_of(p, panel, 0), second = at + (width > p->N ? p->N : 0);
+    for (int64_t i = 0; i < rows && p->kind != OUTER; i++) {
+        _mm_prefetch((const char *)(p->out + at + i * width), _MM_HINT_ET0);
+        if (width > p->N) _mm_prefetch((const char *)(p->out + second + i * width), _MM_HINT_ET0);
+        if (p->residual) _mm_prefetch((const char *)(p->residual + at + i * width), _MM_HINT_T0);
+        if (!p->gate_up) continue;
+        _mm_prefetch((const char *)(p->gate_up + at + i * width), _MM_HINT_T0);
+        _mm_prefetch((const char *)(p->gate_up + second + i * width), _MM_HINT_T0);
+    }
 }
 
 static inline void finish(const Product *p, const float *sums, int64_t m, int64_t panel, int64_t rows) {
@@ -242,6 +301,8 @@ static void add_run(const Product *p, int64_t m0, int64_t m1, int64_t p0, int64_
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t m = m0 + b * BLOCK;
             float *at = sums + ((panel - p0) * blocks + b) * BLOCK * BLOCK;
+            if (panel + 1 < p1) ask_for_right(p, panel + 1, k, depth, b, blocks);
+            if (is_last) ask_for_block(p, m, panel, least(BLOCK, m1 - m));
             if (is_first) {
                 _tile_zero(0);
                 _tile_zero(1);
