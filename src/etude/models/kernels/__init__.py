@@ -1,7 +1,7 @@
 """C kernels for what a decoder block does between its matrix products, built once by the machine's own compiler.
 
 `compiled()` is None where there is no compiler; the generic path is used then. `ETUDE_KERNELS` names the folder of
-built libraries (default: `kernels` beside the converted models), or turns them `off`.
+built libraries (default: `kernels` beside the converted models), or turns them `off`; `CFLAGS` adds compiler flags.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from etude.models.source import cache_folder
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.c", "kernels_typed.h", "products.h", "attention.h")
+SOURCES = ("kernels.c", "kernels_typed.h", "products.h", "blocks_amx.h", "blocks_avx512.h", "attention.h")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """Sums are reordered only where the source says so; NaN and infinity keep their meaning."""
 SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -73,7 +72,7 @@ def _built(compiler: str) -> Path:
 
 def _flags() -> tuple[str, ...]:
     wide = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
-    return (*FLAGS, *wide)
+    return (*FLAGS, *wide, *os.environ.get("CFLAGS", "").split())
 
 
 def _compile(command: list[str]) -> None:
@@ -96,7 +95,7 @@ def computes(tensor: Tensor) -> bool:
 
 @cache
 def multiplies() -> bool:
-    """Whether the kernels multiply bfloat16 matrices themselves, on a processor with tile registers (AMX)."""
+    """Whether the kernels multiply bfloat16 matrices themselves (AMX or AVX512-BF16)."""
     library = compiled()
     return library is not None and bool(library.products_ready())
 
@@ -109,23 +108,29 @@ def run(name: str, *arguments: Tensor | float | int | None, strided: bool = Fals
     """
     first = arguments[0]
     assert isinstance(first, Tensor)
-    tensors = [one for one in arguments if isinstance(one, Tensor)]
-    assert all(one.stride(-1) == 1 if strided else one.is_contiguous() for one in tensors)
-    _function(f"{name}_{SUFFIX[first.dtype]}")(*[_passed(one) for one in arguments])
+    pointers: list[float | int | None] = []
+    for one in arguments:
+        if isinstance(one, Tensor):
+            assert one.stride(-1) == 1 if strided else one.is_contiguous()
+            pointers.append(one.data_ptr())
+        else:
+            pointers.append(one)
+    function = _function(f"{name}_{SUFFIX[first.dtype]}")
+    if function.argtypes is None:
+        function.argtypes = [_type_of(one) for one in arguments]
+    function(*pointers)
 
 
-def _passed(argument: Tensor | float | int | None) -> Any:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    if argument is None:
-        return ctypes.c_void_p(None)
-    return ctypes.c_int64(argument) if isinstance(argument, int) else ctypes.c_float(argument)
+def _type_of(argument: Tensor | float | int | None) -> type[Any]:
+    if argument is None or isinstance(argument, Tensor):
+        return ctypes.c_void_p
+    return ctypes.c_int64 if isinstance(argument, int) else ctypes.c_float
 
 
 @cache
-def _function(name: str) -> Callable[..., None]:
+def _function(name: str) -> Any:
     library = compiled()
     assert library is not None
-    function: Callable[..., None] = getattr(library, name)
-    function.restype = None  # type: ignore[attr-defined]
+    function = getattr(library, name)
+    function.restype = None
     return function

@@ -1,10 +1,10 @@
-/* Attention over a packed prefix tree in blocks of 32 queries by 32 keys on the tile registers, forward and backward, in
+/* Attention over a packed prefix tree in blocks of 32 queries by 32 keys forward and backward, in
  * memory that grows with the tokens alone (https://arxiv.org/abs/2205.14135). Each thread takes whole query heads.
  *
  * Letters: T tokens, H query heads, K key/value heads, D head size (a multiple of 32), W = (H + 2 K) D, S segments.
  * A block is 32 tokens of one segment or fewer; `tree` is [S, 4]: first token, one past the last, parent (or -1), first block.
  */
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 
 typedef struct {
     const uint16_t *z;
@@ -54,36 +54,19 @@ static void lay_out_over_rows(const uint16_t *block, int64_t D, uint16_t *to) {
     }
 }
 
-static inline void load_sums(const float *sums, int64_t stride) {
-    _tile_loadd(0, sums, 4 * stride);
-    _tile_loadd(1, sums + 16, 4 * stride);
-    _tile_loadd(2, sums + 16 * stride, 4 * stride);
-    _tile_loadd(3, sums + 16 * stride + 16, 4 * stride);
-}
-
-static inline void store_sums(float *sums, int64_t stride) {
-    _tile_stored(0, sums, 4 * stride);
-    _tile_stored(1, sums + 16, 4 * stride);
-    _tile_stored(2, sums + 16 * stride, 4 * stride);
-    _tile_stored(3, sums + 16 * stride + 16, 4 * stride);
-}
-
 /* sums [32, 32] = left [32, D] right over D. */
 static inline void scores_of(const uint16_t *left, const uint16_t *right, int64_t D, float *sums) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    add_to_block(left, D, 0, right, D);
-    store_sums(sums, BLOCK);
+    open_sums(sums, BLOCK, 1);
+    add_to_sums(left, D, right, D, sums, BLOCK);
+    close_sums(sums, BLOCK);
 }
 
-/* sums [32, D] += left [32, 32] right over 32 rows; the left operand is rows of 32 or (laid_out) two tiles. */
-static inline void add_mixed(const uint16_t *left, int laid_out, const uint16_t *right, int64_t D, float *sums) {
+/* sums [32, D] += left [32, 32] right over 32 rows; the left operand has rows of 32, or is two tiles (stride 0). */
+static inline void add_mixed(const uint16_t *left, int64_t stride, const uint16_t *right, int64_t D, float *sums) {
     for (int64_t d = 0; d < D; d += 32) {
-        load_sums(sums + d, D);
-        add_to_block(left, BLOCK, laid_out, right + BLOCK * d, 32);
-        store_sums(sums + d, D);
+        open_sums(sums + d, D, 0);
+        add_to_sums(left, stride, right + BLOCK * d, 32, sums + d, D);
+        close_sums(sums + d, D);
     }
 }
 
@@ -130,7 +113,7 @@ static void forward_block(const Forest *f, int64_t h, int64_t s, int64_t b, cons
             const int64_t keys = least(BLOCK, last_token(f, at) - first_token(f, at) - k * BLOCK);
             scores_of(q, over_D + block * size, D, scores);
             soften(scores, weights, top, total, mixed, D, keys, at == s && k == b);
-            add_mixed(weights, 0, over_rows + block * size, D, mixed);
+            add_mixed(weights, BLOCK, over_rows + block * size, D, mixed);
         }
     }
     for (int64_t i = 0; i < rows; i++) {
@@ -154,7 +137,7 @@ void tree_attention_bf16(const uint16_t *z, const float *cos, const float *sin, 
         uint16_t *over_D = room_for(&layouts_room, (size_t)(2 * blocks * size) * 2), *over_rows = over_D + blocks * size;
         uint16_t rows[BLOCK * 128] __attribute__((aligned(64)));
         int64_t laid_out = -1;
-        configure_tiles();
+        begin_blocks();
 #pragma omp for schedule(static)
         for (int64_t h = 0; h < H; h++) {
             const int64_t head = h / (H / K);
@@ -171,7 +154,7 @@ void tree_attention_bf16(const uint16_t *z, const float *cos, const float *sin, 
             for (int64_t s = 0; s < S; s++)
                 for (int64_t b = 0; b < blocks_of(&f, s); b++) forward_block(&f, h, s, b, over_D, over_rows, out, normalizer);
         }
-        _tile_release();
+        end_blocks();
     }
 }
 
@@ -259,11 +242,11 @@ static void backward_block(const Forest *f, int64_t h, int64_t s, int64_t b, con
             scores_of(keys->k + place, q_over_D, D, scores);
             scores_of(keys->v + place, g_over_D, D, d_weights);
             soften_backward(scores, d_weights, z, dot, weights, d_scores, num, at == s && k == b);
-            add_mixed(weights, 0, g_over_rows, D, keys->dv + place);
-            add_mixed(d_scores, 0, q_over_rows, D, keys->dk + place);
+            add_mixed(weights, BLOCK, g_over_rows, D, keys->dv + place);
+            add_mixed(d_scores, BLOCK, q_over_rows, D, keys->dk + place);
             tiles_of_KM(d_scores, BLOCK, 16, BLOCK, d_scores_tiles);
             tiles_of_KM(d_scores + 16, BLOCK, 16, BLOCK, d_scores_tiles + TILE);
-            add_mixed(d_scores_tiles, 1, keys->k_over_rows + place, D, dq);
+            add_mixed(d_scores_tiles, 0, keys->k_over_rows + place, D, dq);
         }
     }
     write_gradient(dq, D, rows, f->cos + t * D / 2, f->sin + t * D / 2, f->scale, dz + t * f->W + h * D, f->W);
@@ -303,7 +286,7 @@ void tree_attention_backward_bf16(const uint16_t *z, const float *cos, const flo
     {
         uint16_t *layouts = room_for(&layouts_room, (size_t)(3 * all) * 2);
         int64_t laid_out = -1;
-        configure_tiles();
+        begin_blocks();
 #pragma omp for schedule(static)
         for (int64_t h = 0; h < H; h++) {
             const Keys keys = {layouts, layouts + all, layouts + 2 * all, sums + 2 * h * all, sums + (2 * h + 1) * all};
@@ -313,7 +296,7 @@ void tree_attention_backward_bf16(const uint16_t *z, const float *cos, const flo
             for (int64_t s = 0; s < S; s++)
                 for (int64_t b = 0; b < blocks_of(&f, s); b++) backward_block(&f, h, s, b, &keys, out, d_out, normalizer, dz);
         }
-        _tile_release();
+        end_blocks();
 #pragma omp for schedule(static) collapse(2)
         for (int64_t head = 0; head < K; head++)
             for (int64_t s = 0; s < S; s++) write_key_gradients(&f, head, s, sums, dz);

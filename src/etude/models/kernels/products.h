@@ -1,26 +1,20 @@
-/* Matrix products of bfloat16 on the tile registers of AMX processors, with what follows a product done while its block
- * is still in the cache. Accumulators are float32.
+/* Matrix products of bfloat16 for processors that multiply it (AMX tiles or AVX512-BF16 vectors), with what follows a
+ * product done while its block is still in the cache. Accumulators are float32.
  *
  * out [M, N] is computed in blocks of 32 x 32. For each panel of 32 columns and each run of DEPTH_BLOCK of the summed
  * dimension K, the right operand is laid out once as tiles (16 rows of pairs), which fits the first-level cache even
  * where two threads share it; the left operand is read in place, or laid out too where it comes transposed. A second pair of
  * operands (the low-rank one) is summed in the same accumulators.
  */
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#if defined(__AVX512BF16__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define BLOCK 32
 #define TILE 512 /* numbers of a tile: 16 rows of 32 */
 #define DEPTH_BLOCK 288
 #define ROWS_AT_ONCE 512 /* of the left operand: they stay in the second-level cache */
 #define PANELS_AT_ONCE 8 /* whose partial sums wait for the next run of K */
-#define PERMIT_TILE_DATA 0x1023, 18
-
-/* Linux gives a process the tile registers when asked. */
-int64_t products_ready(void) { return syscall(SYS_arch_prctl, PERMIT_TILE_DATA) == 0; }
 
 typedef struct {
     const uint16_t *left, *right;
@@ -39,17 +33,6 @@ typedef struct {
     float *sums; /* OUTER */
     float scale;
 } Product;
-
-static void configure_tiles(void) {
-    struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } __attribute__((packed)) tiles;
-    memset(&tiles, 0, sizeof tiles);
-    tiles.palette = 1;
-    for (int i = 0; i < 8; i++) {
-        tiles.bytes[i] = 64;
-        tiles.rows[i] = 16;
-    }
-    _tile_loadconfig(&tiles);
-}
 
 static inline __m512 load_16(const uint16_t *x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x)), 16));
@@ -147,6 +130,12 @@ static void tiles_of_KM(const uint16_t *from, int64_t stride, int64_t columns, i
     }
 }
 
+#ifdef __AMX_BF16__
+#include "blocks_amx.h"
+#else
+#include "blocks_avx512.h"
+#endif
+
 /* Memory of this thread that is kept from call to call. */
 typedef struct { void *memory; size_t size; } Room;
 static __thread Room right_room, left_room, sums_room;
@@ -162,21 +151,6 @@ static void *room_for(Room *room, size_t size) {
 
 static inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
-/* Adds a 32 x 32 block's share of one run of K; `laid_out` left operands are tiles, others rows. */
-static inline void add_to_block(const uint16_t *left, int64_t stride, int laid_out, const uint16_t *right, int64_t depth) {
-    const int64_t step = laid_out ? 2 * TILE : 32, low = laid_out ? TILE : 16 * stride, bytes = laid_out ? 64 : 2 * stride;
-    for (int64_t k = 0; k < depth; k += 32, left += step, right += 2 * TILE) {
-        _tile_loadd(4, left, bytes);
-        _tile_loadd(6, right, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, right + TILE, 64);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, left + low, bytes);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-}
 
 static inline void finish_plain(const Product *p, const float *sums, int64_t m, int64_t n, int64_t rows) {
     for (int64_t i = 0; i < rows; i++)
@@ -246,15 +220,10 @@ static void lay_out_right(const Product *p, const Term *t, int64_t panel, int64_
     }
 }
 
-/* Rows m.. of the left operand from k on: in place, or as tiles made for this chunk. */
-static inline void add_term(const Product *p, const Term *t, int64_t m, int64_t k, int64_t depth, const uint16_t *tiles,
-                            const uint16_t *right) {
-    if (tiles) add_to_block(tiles, 0, 1, right, depth);
-    else add_to_block(t->left + m * t->left_stride + k, t->left_stride, 0, right, depth);
-}
+static inline const uint16_t *row_of(const Term *t, int64_t m) { return t->left + m * t->left_stride; }
 
 /* Asks for one of `parts` shares of a panel's right operand, to be laid out soon. */
-static inline void ask_for_right(const Product *p, int64_t panel, int64_t k, int64_t depth, int64_t part, int64_t parts) {
+static void ask_for_right(const Product *p, int64_t panel, int64_t k, int64_t depth, int64_t part, int64_t parts) {
     const Term *t = &p->terms[0];
     if (p->right_is_KN) {
         const uint16_t *from = t->right + k * t->right_stride + BLOCK * panel;
@@ -303,23 +272,11 @@ static void add_run(const Product *p, int64_t m0, int64_t m1, int64_t p0, int64_
             float *at = sums + ((panel - p0) * blocks + b) * BLOCK * BLOCK;
             if (panel + 1 < p1) ask_for_right(p, panel + 1, k, depth, b, blocks);
             if (is_last) ask_for_block(p, m, panel, least(BLOCK, m1 - m));
-            if (is_first) {
-                _tile_zero(0);
-                _tile_zero(1);
-                _tile_zero(2);
-                _tile_zero(3);
-            } else {
-                _tile_loadd(0, at, 128);
-                _tile_loadd(1, at + 16, 128);
-                _tile_loadd(2, at + 512, 128);
-                _tile_loadd(3, at + 528, 128);
-            }
-            add_term(p, &p->terms[0], m, k, depth, left_tiles ? left_tiles + b * padded * BLOCK : NULL, right);
-            if (second) add_term(p, second, m, 0, second->depth, NULL, right + padded * BLOCK);
-            _tile_stored(0, at, 128);
-            _tile_stored(1, at + 16, 128);
-            _tile_stored(2, at + 512, 128);
-            _tile_stored(3, at + 528, 128);
+            open_sums(at, BLOCK, is_first);
+            if (left_tiles) add_to_sums(left_tiles + b * padded * BLOCK, 0, right, depth, at, BLOCK);
+            else add_to_sums(row_of(&p->terms[0], m) + k, p->terms[0].left_stride, right, depth, at, BLOCK);
+            if (second) add_to_sums(row_of(second, m), second->left_stride, right + padded * BLOCK, second->depth, at, BLOCK);
+            close_sums(at, BLOCK);
             if (is_last) finish(p, at, m, panel, least(BLOCK, m1 - m));
         }
     }
@@ -350,7 +307,7 @@ static void multiply(const Product *p) {
         uint16_t *right = room_for(&right_room, (size_t)(run + p->terms[1].depth) * BLOCK * 2);
         float *sums = room_for(&sums_room, (size_t)(PANELS_AT_ONCE * rows * BLOCK) * 4);
         uint16_t *left = p->kind == OUTER ? room_for(&left_room, (size_t)(rows * run) * 2) : NULL;
-        configure_tiles();
+        begin_blocks();
         for (int64_t chunk = by_rows ? thread : 0; chunk < chunks; chunk += by_rows ? threads : 1) {
             const int64_t m0 = least(chunk * rows, p->M), m1 = least(m0 + rows, p->M);
             for (int64_t panel = from; panel < to && m0 < m1; panel += PANELS_AT_ONCE)
@@ -359,7 +316,7 @@ static void multiply(const Product *p) {
                     add_run(p, m0, m1, panel, least(panel + PANELS_AT_ONCE, to), k, least(run, depth - k), left, right, sums);
                 }
         }
-        _tile_release();
+        end_blocks();
     }
 }
 
