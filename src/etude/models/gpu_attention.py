@@ -106,7 +106,7 @@ def _distance(kernel: Kernel, heads: Heads, layout: Layout, window: int | None) 
             gradients = [torch.autograd.grad((out * weight).sum(), (q, k, v)) for out in (ours, plain)]
             pairs += zip(*gradients, strict=True)
     shares = torch.stack([(a.float() - b.float()).abs().max() / b.float().abs().max() for a, b in pairs])
-    return float(shares.max())
+    return float(shares.detach().max())
 
 
 def plainly(
