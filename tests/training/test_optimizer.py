@@ -163,3 +163,13 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     for name, parameter in found.items():
         factor = 1 - 0.5 * 0.1 if parameter.ndim >= 2 else 1.0
         torch.testing.assert_close(parameter.detach(), before[name] * factor)
+
+
+def test_the_gradient_norm_is_float32_where_gradients_are_not() -> None:
+    found = {"a": nn.Parameter(torch.zeros(1000, dtype=torch.bfloat16)), "b": nn.Parameter(torch.zeros(3))}
+    for seed, parameter in enumerate(found.values()):
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)).to(parameter.dtype)
+    exact = torch.cat([parameter.grad.double() for parameter in found.values()]).norm()
+    norm = MasterAdamW(found, OPTIONS).gradient_norm()
+    assert norm.dtype == torch.float32
+    assert abs(float(norm / exact) - 1) < 1e-6

@@ -104,7 +104,7 @@ def _in_blocks(x: Tensor, heads: Heads) -> bool:
 
 
 def _block_sizes(x: Tensor, heads: Heads, layout: Layout) -> tuple[int | float, ...]:
-    return len(x), len(layout.tree_S4), heads.query, heads.key, heads.size, layout.num_blocks, float(heads.scale)
+    return len(x), len(layout.segments), heads.query, heads.key, heads.size, layout.blocks.number, float(heads.scale)
 
 
 def _attend_in_blocks(
@@ -114,7 +114,7 @@ def _attend_in_blocks(
     out[layout.num_tokens :].zero_()
     normalizer_HT = torch.empty(heads.query, len(z))
     sizes = _block_sizes(z, heads, layout)
-    kernels.run("tree_attention", z, rotation.cos, rotation.sin, layout.tree_S4, out, normalizer_HT, *sizes)
+    kernels.run("tree_attention", z, rotation.cos, rotation.sin, layout.blocks.tree_S4, out, normalizer_HT, *sizes)
     return out, [z, out, normalizer_HT]
 
 
@@ -124,8 +124,8 @@ def _attend_in_blocks_backward(
     z, out, normalizer_HT = kept
     dz = d_out.new_empty(len(d_out), heads.width)
     dz[layout.num_tokens :].zero_()
-    sums = torch.empty(heads.query * 2 * layout.num_blocks * BLOCK * heads.size)
-    tensors = (z, rotation.cos, rotation.sin, layout.tree_S4, out, d_out, normalizer_HT, sums, dz)
+    sums = torch.empty(heads.query * 2 * layout.blocks.number * BLOCK * heads.size)
+    tensors = (z, rotation.cos, rotation.sin, layout.blocks.tree_S4, out, d_out, normalizer_HT, sums, dz)
     kernels.run("tree_attention_backward", *tensors, *_block_sizes(d_out, heads, layout))
     return dz
 

@@ -15,7 +15,9 @@ from torch.utils.checkpoint import checkpoint
 from etude.batch import Batch, TokenRow
 from etude.models import fused, kernels
 from etude.models.attention import tree_layout
+from etude.models.gpu_kernels import BLOCK
 from etude.models.layout import Layout, layout_of
+from etude.models.lengths import packs_at_this_length
 from etude.models.loaded import Way
 from etude.models.rows import hidden_row_by_row
 
@@ -46,7 +48,7 @@ def score(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor
 
 def site_states(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
     """Final hidden states at the sites, [S, E], before the head."""
-    if way == "rows":
+    if not packs_at_this_length(module, batch) or way == "rows":
         return hidden_row_by_row(module, batch).index_select(0, batch.site_S)
     if way == "fused":
         tokens, layout = _padded(module, batch)
@@ -58,7 +60,7 @@ def site_states(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> 
 
 def _padded(module: PreTrainedModel, batch: Batch) -> tuple[Tensor, Layout]:
     """Token ids and layout of a batch, rounded up to a length that comes again."""
-    padding = -len(batch.tokens_T) % step_of(module.dtype)
+    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step_of(module.dtype))
     return nn.functional.pad(batch.tokens_T, (0, padding)), layout_of(batch, padding=padding)
 
 

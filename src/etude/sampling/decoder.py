@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from etude.errors import ModelError
-from etude.sampling.attention import PADDING, Sight, attention_set_to, decoding_attention, seeing
+from etude.models.attention import attention_set_to
+from etude.sampling.attention import PADDING, Sight, decoding_attention, seeing
 from etude.sampling.cache import RowCache
 
 if TYPE_CHECKING:

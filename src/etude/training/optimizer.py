@@ -30,23 +30,31 @@ class MasterAdamW:
         )
 
     def gradient_norm(self) -> Tensor:
-        """2-norm over all gradients, float32, on the parameters' device."""
+        """2-norm over all gradients, float32 whatever they are held in, on the parameters' device."""
         grads = [p.grad for p in self.trainable.values() if p.grad is not None]
-        return nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+        if not grads:
+            return torch.zeros(())
+        norms = torch._foreach_norm(grads, 2, torch.float32)
+        found: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return found
 
     def step(self, *, learning_rate: float, gradient_scale: float) -> None:
-        """One update with gradients multiplied by `gradient_scale`; gradients are cleared."""
+        """One update with gradients multiplied by `gradient_scale`; gradients are cleared. Never waits for a GPU."""
+        grads: list[Tensor] = []
         for name, parameter in self.trainable.items():
             if parameter.grad is not None:
-                grad = parameter.grad if parameter.dtype == torch.float32 else parameter.grad.float()
-                self.masters[name].grad = grad.mul_(gradient_scale) if gradient_scale != 1.0 else grad
+                grads.append(parameter.grad.float())  # itself where it is float32
+                parameter.grad = None
+                self.masters[name].grad = grads[-1]
+        if gradient_scale != 1.0 and grads:
+            torch._foreach_mul_(grads, gradient_scale)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
         self.adamw.step()
-        with torch.no_grad():
-            for name, parameter in self.trainable.items():
-                if self.masters[name] is not parameter:
-                    parameter.copy_(self.masters[name])
+        thin = [name for name, parameter in self.trainable.items() if self.masters[name] is not parameter]
+        if thin:
+            with torch.no_grad():
+                torch._foreach_copy_([self.trainable[name] for name in thin], [self.masters[name] for name in thin])
         self.clear()
 
     def clear(self) -> None:
@@ -72,4 +80,5 @@ class MasterAdamW:
                 if master is not self.trainable[name]:
                     master.copy_(state[f"master/{name}"])
                 if f"step/{name}" in state:
-                    self.adamw.state[master] = {key: state[f"{key}/{name}"].clone() for key in STATE}
+                    taken = {key: state[f"{key}/{name}"].to(master.device, copy=True) for key in STATE}
+                    self.adamw.state[master] = taken
