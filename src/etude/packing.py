@@ -49,7 +49,7 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
     """
     rows = [row for sample in samples for row in sample.rows]
     assert rows, "a batch needs at least one row"
-    seen = [row.tokens[: _num_seen(row)] for row in rows]
+    seen = [row.tokens[: num_seen(row)] for row in rows]
     arrays = [np.asarray(tokens, dtype=np.int64) for tokens in seen]
     tree = _Tree()
     order = sorted(range(len(rows)), key=seen.__getitem__) if share else list(range(len(rows)))
@@ -72,7 +72,7 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
     )
 
 
-def _num_seen(row: TokenRow) -> int:
+def num_seen(row: TokenRow) -> int:
     """Tokens before the last learned one (at least one)."""
     return max(1, next((i for i in range(len(row.weights) - 1, 0, -1) if row.weights[i]), 0))
 

@@ -194,7 +194,7 @@ def _lead(work: _Work) -> Finished:
         gap = gap_of(policy, prepared, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
     save_verdicts(run.verdict_file, verdicts, gap)
-    manifest = replace(manifest, timings=dict(work.seconds))
+    manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens)
     manifest.save(run.path)
     write_report(run.path, status="finished")
     manifest.finished(run.path).save(run.path)
