@@ -44,18 +44,26 @@ static inline float exp_of(float x) {
 
 static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
+#include "paged.h"
+#include "tiles.h"
+
 #define REAL float
+#define TILED_TYPE 0
 #define LOAD(x) (x)
 #define STORE(x) (x)
 #define NAME(name) name##_f32
 #include "kernels_typed.h"
+#include "paged_typed.h"
+#undef TILED_TYPE
 #undef REAL
 #undef LOAD
 #undef STORE
 #undef NAME
 
 #define REAL uint16_t
+#define TILED_TYPE 1
 #define LOAD(x) load_bf16(x)
 #define STORE(x) store_bf16(x)
 #define NAME(name) name##_bf16
 #include "kernels_typed.h"
+#include "paged_typed.h"
