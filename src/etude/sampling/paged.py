@@ -5,9 +5,10 @@ Shape letters: B rows, T tokens of the prompts' tree, S sites, V vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,57 +18,13 @@ from etude.batch import Sample, TokenRow
 from etude.models.paged import PAGE, PagedModel, Reading
 from etude.packing import pack
 from etude.sampling.answer import Prompt
+from etude.sampling.pages import PagePool, Path, Rows
 
 if TYPE_CHECKING:
     from etude.batch import Batch
 
 TOKENS_PER_PASS = 256
 """Prompt tokens computed at once: what lies between the layers then stays in the processor's caches."""
-
-
-class PagePool:
-    """Pages as addresses; memory is asked for as rows need it and kept for the next ones."""
-
-    def __init__(self, numbers: int, dtype: torch.dtype) -> None:
-        self._numbers = numbers
-        self._dtype = dtype
-        self._memory: list[Tensor] = []
-        self._free: list[int] = []
-
-    def take(self, num: int) -> list[int]:
-        missing = num - len(self._free)
-        if missing > 0:
-            # Zeros, because what nobody may see is still multiplied, by a weight of 0.
-            memory = torch.zeros(missing, self._numbers, dtype=self._dtype)
-            self._memory.append(memory)
-            self._free += [page.data_ptr() for page in memory]
-        taken = self._free[len(self._free) - num :]
-        del self._free[len(self._free) - num :]
-        return taken
-
-    def give_back(self, pages: Sequence[int]) -> None:
-        self._free += pages
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The pages from the first token to some token, and how far each is filled."""
-
-    pages: tuple[int, ...] = ()
-    filled: tuple[int, ...] = ()
-    num_tokens: int = 0
-
-    def longer(self, pages: Sequence[int], num_tokens: int) -> Path:
-        """With so many tokens more, on pages of their own."""
-        filled = [PAGE] * (num_tokens // PAGE) + [num_tokens % PAGE] * (num_tokens % PAGE > 0)
-        return Path((*self.pages, *pages), (*self.filled, *filled), self.num_tokens + num_tokens)
-
-
-@dataclass(slots=True)
-class _Row:
-    prompt: Path
-    pages: list[int] = field(default_factory=list)
-    """Those of the answer."""
 
 
 class PagedDecoder:
@@ -82,31 +39,34 @@ class PagedDecoder:
         self._prefix_path: Path | None = None
         self._pool = PagePool(model.page_numbers, model.dtype)
         self._prompt_pages: list[int] = []
-        self._rows: list[_Row] = []
-        self._num_new = 0
-        """Tokens that each row's answer has so far."""
-        self._tokens: Reading | None = None
-        """The rows' last tokens; None where the rows or their pages are no longer the same."""
+        self._own_pages: list[list[int]] = []
+        """Those that only one row, still going, holds."""
+        self._rows: Rows
 
     def attention(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def start(self, prompts: Sequence[Prompt], max_new_tokens: int) -> Tensor:
-        self.keep([])
-        if self._prefix_path is None:
-            self._prefix_path = self._read([self._prefix], Path())[0][0] if self._prefix else Path()
-        else:
-            self._pool.give_back(self._prompt_pages)
+        self._pool.give_back([*self._prompt_pages, *chain(*self._own_pages)])
         self._prompt_pages = []
-        different = list(dict.fromkeys(prompts))
-        paths, logits_SV = self._read([prompt[len(self._prefix) :] for prompt in different], self._prefix_path)
-        place = {prompt: i for i, prompt in enumerate(different)}
-        self._rows = [_Row(paths[place[prompt]]) for prompt in prompts]
-        self._num_new = 0
-        return logits_SV if len(different) == len(prompts) else logits_SV[[place[prompt] for prompt in prompts]]
+        if self._prefix_path is None:
+            self._prefix_path = self._read([self._prefix], Path())[0][0][0] if self._prefix else Path()
+            self._prompt_pages = []  # the prefix stays
+        number = Counter(prompts)
+        paths, logits_SV = self._read([prompt[len(self._prefix) :] for prompt in number], self._prefix_path)
+        place = {prompt: i for i, prompt in enumerate(number)}
+        self._rows = Rows(
+            [paths[place[prompt]][0] for prompt in prompts],
+            [paths[place[prompt]][1] and number[prompt] == 1 for prompt in prompts],
+        )
+        self._own_pages = [[] for _ in prompts]
+        return logits_SV if len(number) == len(prompts) else logits_SV[[place[prompt] for prompt in prompts]]
 
-    def _read(self, prompts: Sequence[Prompt], before: Path) -> tuple[list[Path], Tensor]:
-        """Different prompts, as a tree, into new pages: each one's path, and the logits after its last token."""
+    def _read(self, prompts: Sequence[Prompt], before: Path) -> tuple[list[tuple[Path, bool]], Tensor]:
+        """Different prompts, as a tree, into new pages; the logits after the last token of each.
+
+        For each also its path, and whether nothing else in the tree goes on from its end.
+        """
         rows = [TokenRow((*prompt, 0), (0.0,) * len(prompt) + (1.0,)) for prompt in prompts]
         tree = pack([Sample("", (row,)) for row in rows])
         segment_of_T, tokens, paths = self._lay_out(tree, before)
@@ -117,7 +77,8 @@ class PagedDecoder:
             inside = (start <= site_S) & (site_S < stop)
             parts.append(self._model.logits(tokens.part(start, stop), site_S[inside] - start))
         logits_SV = torch.cat(parts)[order_S.argsort()]
-        return [paths[i] for i in segment_of_T[tree.site_S].tolist()], logits_SV
+        parents = {segment.parent for segment in tree.segments}
+        return [(paths[i], i not in parents) for i in segment_of_T[tree.site_S].tolist()], logits_SV
 
     def _lay_out(self, tree: Batch, before: Path) -> tuple[Tensor, Reading, list[Path]]:
         """Pages for each segment; the segment of each token, the tokens to read, each segment's path."""
@@ -148,38 +109,14 @@ class PagedDecoder:
         return segment_T, tokens, paths
 
     def step(self, token_B: Tensor) -> Tensor:
-        if self._num_new % PAGE == 0:
-            for row, page in zip(self._rows, self._pool.take(len(self._rows)), strict=True):
-                row.pages.append(page)
-            self._tokens = None
-        if self._tokens is None:
-            self._tokens = self._last_tokens(token_B)
-        else:
-            before = self._tokens
-            self._tokens = replace(
-                before, token_T=token_B, position_T=before.position_T + 1, last_T=before.last_T + 1
-            )
-        self._num_new += 1
-        return self._model.logits(self._tokens, torch.arange(len(token_B)))
-
-    def _last_tokens(self, token_B: Tensor) -> Reading:
-        lists = [(*row.prompt.pages, *row.pages) for row in self._rows]
-        filled = [(*row.prompt.filled, *[PAGE] * len(row.pages)) for row in self._rows]
-        num_pages_B = torch.tensor([len(pages) for pages in lists])
-        return Reading(
-            token_T=token_B,
-            position_T=torch.tensor([row.prompt.num_tokens for row in self._rows]) + self._num_new,
-            first_T=num_pages_B.cumsum(0) - num_pages_B,
-            num_pages_T=num_pages_B,
-            last_T=torch.full_like(num_pages_B, self._num_new % PAGE + 1),
-            page_N=torch.tensor([page for pages in lists for page in pages]),
-            filled_N=torch.tensor([count for counts in filled for count in counts]),
-        )
+        full = self._rows.full()
+        for row, page in zip(full, self._pool.take(len(full)), strict=True):
+            self._own_pages[row].append(page)
+            self._rows.add_page(row, page)
+        return self._model.logits(self._rows.reading(token_B), torch.arange(len(token_B)))
 
     def keep(self, rows: Sequence[int]) -> None:
-        going = set(rows)
-        for i, row in enumerate(self._rows):
-            if i not in going:
-                self._pool.give_back(row.pages)
-        self._rows = [self._rows[i] for i in rows]
-        self._tokens = None
+        for row in set(range(len(self._own_pages))).difference(rows):
+            self._pool.give_back(self._own_pages[row])
+        self._own_pages = [self._own_pages[row] for row in rows]
+        self._rows.keep(rows)

@@ -4,6 +4,9 @@
  * H query heads, K key/value heads, G = H / K, D head size, S segments of a group, N their padded length,
  * A ancestor tokens, C sites, V vocabulary. Grids are [K, S, G, N, D] for queries and [K, S, N, D] for keys and values.
  */
+#if defined(__AVX512F__) && !defined(__clang__)
+#pragma GCC target("prefer-vector-width=512")
+#endif
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +57,7 @@ static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 #define NAME(name) name##_f32
 #include "kernels_typed.h"
 #include "paged_typed.h"
+#include "choice.h"
 #undef TILED_TYPE
 #undef REAL
 #undef LOAD
@@ -67,3 +71,4 @@ static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 #define NAME(name) name##_bf16
 #include "kernels_typed.h"
 #include "paged_typed.h"
+#include "choice.h"

@@ -58,14 +58,19 @@ typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t half_words __attribute__((vector_size(2 * LANES)));
 
-/* How many leading pages these tokens share, as far as each has so many; `list` is the longest's. */
-static int64_t pages_in_common(const reading *now, const int64_t *token, int64_t num, const int64_t **list) {
-    int64_t longest = token[0];
+/* How many leading pages these tokens share, as far as each has so many; `longest` has the most. */
+static int64_t pages_in_common(const reading *now, const int64_t *token, int64_t num, int64_t *longest) {
     for (int64_t i = 1; i < num; i++)
-        if (now->num_pages[token[i]] > now->num_pages[longest]) longest = token[i];
-    *list = now->page + now->first[longest];
-    for (int64_t p = 0; p < now->num_pages[longest]; p++)
+        if (now->num_pages[token[i]] > now->num_pages[token[*longest]]) *longest = i;
+    const int64_t *list = now->page + now->first[token[*longest]], most = now->num_pages[token[*longest]];
+    for (int64_t p = 0; p < most; p++)
         for (int64_t i = 0; i < num; i++)
-            if (p < now->num_pages[token[i]] && now->page[now->first[token[i]] + p] != (*list)[p]) return p;
-    return now->num_pages[longest];
+            if (p < now->num_pages[token[i]] && now->page[now->first[token[i]] + p] != list[p]) return p;
+    return most;
+}
+
+static inline void copy_columns(const float (*from)[COLUMNS], float (*to)[COLUMNS], int64_t num, int64_t low,
+                                int64_t high) {
+    for (int64_t n = 0; n < num; n++)
+        for (int64_t c = low; c < high; c++) to[n][c] = from[n][c];
 }

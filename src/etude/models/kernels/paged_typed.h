@@ -140,11 +140,33 @@ static void NAME(paged_store)(REAL *z, const network *net, const reading *now, i
     }
 }
 
+static void NAME(store_columns)(const columns *my, REAL *const *row, int64_t num, int64_t D) {
+#if TILES && TILED_TYPE
+    if (tiles_attend(D)) {
+        tiles_unpack(my->mixed, my->total, row, num, D);
+        return;
+    }
+#endif
+    for (int64_t d = 0; d < D; d++)
+        for (int64_t c = 0; c < num; c++) row[c][d] = STORE(my->mixed[d][c] * my->total[c]);
+}
+
+static void NAME(load_queries)(const REAL *const *query, columns *my, int64_t D) {
+#if TILES && TILED_TYPE
+    if (tiles_attend(D)) {
+        tiles_pack_queries(query, my->packed, D);
+        return;
+    }
+#endif
+    for (int64_t d = 0; d < D; d++)
+        for (int c = 0; c < COLUMNS; c++) my->query[d][c] = LOAD(query[c][d]);
+}
+
 /* score [PAGE, COLUMNS] of a page's keys [PAGE, D]. */
 static inline void NAME(page_scores)(const REAL *keys, const columns *my, float (*score)[COLUMNS], int64_t D) {
 #if TILES && TILED_TYPE
-    if (D % 32 == 0 && tiles_allowed()) {
-        tiles_scores(keys, my->packed[0], score[0], D);
+    if (tiles_attend(D)) {
+        tiles_scores(keys, my->packed, score, D);
         return;
     }
 #endif
@@ -160,19 +182,15 @@ static inline void NAME(page_scores)(const REAL *keys, const columns *my, float 
 }
 
 /* mixed [D, COLUMNS] of the values [D, PAGE] of some pages, weighted. */
-static inline void NAME(mix_pages)(const REAL *const *values, float (*weight)[COLUMNS], float (*mixed)[COLUMNS],
-                                   int64_t num, int64_t D) {
+static inline void NAME(mix_pages)(const REAL *const *values, const float (*weight)[COLUMNS],
+                                   const uint32_t (*packed)[COLUMNS], float (*mixed)[COLUMNS], int64_t num, int64_t D) {
 #if TILES && TILED_TYPE
-    if (D % 32 == 0 && tiles_allowed()) {
-        uint32_t packed[RUN * PAGE / 2][COLUMNS] __attribute__((aligned(64)));
-        for (int64_t n = 0; n < num * PAGE / 2; n++)
-#pragma omp simd
-            for (int c = 0; c < COLUMNS; c++)
-                packed[n][c] = store_bf16(weight[2 * n][c]) | (uint32_t)store_bf16(weight[2 * n + 1][c]) << 16;
-        tiles_mix(values, packed[0], mixed[0], num, D);
+    if (tiles_attend(D)) {
+        tiles_mix(values, packed, mixed, num, D);
         return;
     }
 #endif
+    (void)packed;
     for (int64_t d = 0; d < D; d++) {
         float sum[COLUMNS] = {0.0f};
         for (int64_t n = 0; n < num * PAGE; n++) {
@@ -184,61 +202,76 @@ static inline void NAME(mix_pages)(const REAL *const *values, float (*weight)[CO
     }
 }
 
-/* Adds up to RUN pages to the columns from low to high; column c sees seen[p][c] tokens of page p. */
-static void NAME(see_pages)(columns *my, const REAL *const *keys, const REAL *const *values,
-                            const int32_t (*seen)[COLUMNS], int64_t num, int64_t D, int low, int high) {
+/* Adds up to RUN pages of each group of columns to what they have seen; column c sees seen[p][c] tokens of page p. One
+ * group is all columns; of several, each has `width` columns and sees[g] pages. */
+static void NAME(see_pages)(columns *my, const REAL *keys[COLUMNS][RUN], const int64_t *sees, int64_t groups,
+                            int64_t width, const int32_t (*seen)[COLUMNS], int64_t num, int64_t offset, int64_t D) {
     float score[RUN * PAGE][COLUMNS] __attribute__((aligned(64))), mixed[MAX_HEAD][COLUMNS] __attribute__((aligned(64)));
+    float own[MAX_HEAD][COLUMNS] __attribute__((aligned(64)));
     float top[COLUMNS], factor[COLUMNS], sum[COLUMNS] = {0.0f};
+    uint32_t packed[RUN * PAGE / 2][COLUMNS] __attribute__((aligned(64)));
+    for (int64_t g = 0; g < groups; g++)
+        for (int64_t p = 0; p < sees[g]; p++) {
+            NAME(page_scores)(keys[g][p], my, groups == 1 ? score + p * PAGE : own, D);
+            if (groups > 1) copy_columns(own, score + p * PAGE, PAGE, g * width, (g + 1) * width);
+        }
     memcpy(top, my->top, sizeof top);
-    for (int64_t p = 0; p < num; p++) {
-        float (*of_page)[COLUMNS] = score + p * PAGE;
-        NAME(page_scores)(keys[p], my, of_page, D);
+    for (int64_t p = 0; p < num; p++)
         for (int n = 0; n < PAGE; n++)
 #pragma omp simd
             for (int c = 0; c < COLUMNS; c++) {
-                of_page[n][c] = n < seen[p][c] ? of_page[n][c] : NOTHING;
-                top[c] = of_page[n][c] > top[c] ? of_page[n][c] : top[c];
+                float *at = &score[p * PAGE + n][c];
+                *at = n < seen[p][c] ? *at : NOTHING;
+                top[c] = *at > top[c] ? *at : top[c];
             }
-    }
     for (int64_t n = 0; n < num * PAGE; n++)
 #pragma omp simd
         for (int c = 0; c < COLUMNS; c++) {
             score[n][c] = exp_of(score[n][c] - top[c]);
             sum[c] += score[n][c];
         }
-    NAME(mix_pages)(values, score, mixed, num, D);
+#if TILES && TILED_TYPE
+    if (tiles_attend(D)) tiles_pack_weights(score, packed, num * PAGE / 2);
+#endif
+    for (int64_t g = 0; g < groups; g++) {
+        const REAL *values[RUN];
+        for (int64_t p = 0; p < sees[g]; p++) values[p] = keys[g][p] + offset;
+        NAME(mix_pages)(values, score, packed, groups == 1 ? mixed : own, sees[g], D);
+        if (groups > 1) copy_columns(own, mixed, D, g * width, (g + 1) * width);
+    }
     for (int c = 0; c < COLUMNS; c++) {
-        const int mine = low <= c && c < high;
         factor[c] = exp_of(my->top[c] - top[c]);
-        my->total[c] = mine ? my->total[c] * factor[c] + sum[c] : my->total[c];
-        my->top[c] = mine ? top[c] : my->top[c];
+        my->total[c] = my->total[c] * factor[c] + sum[c];
+        my->top[c] = top[c];
     }
     for (int64_t d = 0; d < D; d++)
 #pragma omp simd
-        for (int c = 0; c < COLUMNS; c++) {
-            const float more = my->mixed[d][c] * factor[c] + mixed[d][c];
-            my->mixed[d][c] = low <= c && c < high ? more : my->mixed[d][c];
-        }
+        for (int c = 0; c < COLUMNS; c++) my->mixed[d][c] = my->mixed[d][c] * factor[c] + mixed[d][c];
 }
 
-/* Shows pages `from` to `to` of the first token's list to `num` tokens, whose columns begin at low. */
-static void NAME(see_list)(columns *my, const network *net, const reading *now, const int64_t *token, int64_t num,
-                           const int64_t *list, int64_t from, int64_t to, int64_t at, int low) {
-    const int64_t G = net->H / net->K, D = net->D;
-    for (int64_t start = from; start < to; start += RUN) {
-        const REAL *keys[RUN], *values[RUN];
+/* Attention of up to COLUMNS / G tokens with one key head, whose part of a page begins `at` numbers into it. */
+static void NAME(attend_together)(columns *my, const network *net, const reading *now, const int64_t *token, int64_t num,
+                                  int64_t at) {
+    const int64_t G = net->H / net->K, D = net->D, offset = net->K * PAGE * D;
+    int64_t longest = 0;
+    const int64_t common = pages_in_common(now, token, num, &longest);
+    for (int64_t start = 0, run; start < now->num_pages[token[longest]]; start += run) {
+        const int64_t end = start < common ? common : now->num_pages[token[longest]], groups = start < common ? 1 : num;
+        run = end - start < RUN ? end - start : RUN;
+        const REAL *keys[COLUMNS][RUN];
         int32_t seen[RUN][COLUMNS] = {{0}};
-        const int64_t run = to - start < RUN ? to - start : RUN;
-        for (int64_t p = 0; p < run; p++) {
-            keys[p] = (const REAL *)list[start + p] + at;
-            values[p] = keys[p] + net->K * PAGE * D;
-            for (int64_t i = 0; i < num; i++) {
-                const int64_t t = token[i], after = now->num_pages[t] - 1 - start - p;
-                const int64_t count = after > 0 ? now->filled[now->first[t] + start + p] : after ? 0 : now->last[t];
-                for (int64_t g = 0; g < G; g++) seen[p][low + i * G + g] = (int32_t)count;
+        int64_t sees[COLUMNS] = {0};
+        for (int64_t i = 0; i < num; i++) {
+            const int64_t t = token[i], *list = now->page + now->first[t], *filled = now->filled + now->first[t];
+            for (int64_t p = 0; p < run && start + p < now->num_pages[t]; p++) {
+                const int64_t count = start + p < now->num_pages[t] - 1 ? filled[start + p] : now->last[t];
+                const int64_t g = groups == 1 ? 0 : i;
+                keys[g][p] = (const REAL *)list[start + p] + at;
+                sees[g] = p + 1 > sees[g] ? p + 1 : sees[g];
+                for (int64_t c = i * G; c < i * G + G; c++) seen[p][c] = (int32_t)count;
             }
         }
-        NAME(see_pages)(my, keys, values, seen, run, D, low, low + (int)(num * G));
+        NAME(see_pages)(my, keys, sees, groups, G, seen, run, offset, D);
     }
 }
 
@@ -250,30 +283,20 @@ static void NAME(paged_attend)(const REAL *z, REAL *mixed, const network *net, c
 #pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < K * chunks; item++) {
         const int64_t head = item / chunks, s = item % chunks * at_once, num = S - s < at_once ? S - s : at_once;
-        const int64_t at = (l * 2 * K + head) * PAGE * D, *list;
+        const REAL *query[COLUMNS];
+        REAL *row[COLUMNS];
         columns my;
-        for (int c = 0; c < COLUMNS; c++) {
-            const REAL *from = z + (token[s + (c < num * G ? c / G : 0)] * (H + 2 * K) + head * G + c % G) * D;
+        for (int64_t c = 0; c < COLUMNS; c++) {
+            const int64_t i = c < num * G ? c / G : 0;
+            query[c] = z + (token[s + i] * (H + 2 * K) + head * G + c % G) * D;
+            row[c] = mixed + ((s + i) * H + head * G + c % G) * D;
             my.top[c] = NOTHING, my.total[c] = 0.0f;
-#if TILES && TILED_TYPE
-            if (D % 32 == 0 && tiles_allowed()) {
-                for (int64_t d = 0; d < D / 2; d++) my.packed[d][c] = from[2 * d] | (uint32_t)from[2 * d + 1] << 16;
-                continue;
-            }
-#endif
-            for (int64_t d = 0; d < D; d++) my.query[d][c] = LOAD(from[d]);
         }
         memset(my.mixed, 0, (size_t)D * sizeof my.mixed[0]);
-        const int64_t common = pages_in_common(now, token + s, num, &list);
-        NAME(see_list)(&my, net, now, token + s, num, list, 0, common, at, 0);
-        for (int64_t i = 0; i < num; i++) {
-            const int64_t t = token[s + i];
-            NAME(see_list)(&my, net, now, token + s + i, 1, now->page + now->first[t], common, now->num_pages[t], at, (int)(i * G));
-        }
-        for (int64_t c = 0; c < num * G; c++) {
-            REAL *to = mixed + ((s + c / G) * H + head * G + c % G) * D;
-            for (int64_t d = 0; d < D; d++) to[d] = STORE(my.mixed[d][c] / my.total[c]);
-        }
+        NAME(load_queries)(query, &my, D);
+        NAME(attend_together)(&my, net, now, token + s, num, (l * 2 * K + head) * PAGE * D);
+        for (int c = 0; c < COLUMNS; c++) my.total[c] = 1.0f / my.total[c];
+        NAME(store_columns)(&my, row, num * G, D);
     }
 }
 

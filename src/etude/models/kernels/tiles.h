@@ -16,6 +16,8 @@ static int tiles_allowed(void) {
     return answer;
 }
 
+static int tiles_attend(int64_t D) { return D % 32 == 0 && tiles_allowed(); }
+
 /* Eight tiles of 16 rows of 64 bytes. */
 static void tiles_begin(void) {
     struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
@@ -128,38 +130,71 @@ static void tiles_product(const product *p, const uint32_t *packed, const uint32
     }
 }
 
-/* Scores [32 keys, 16 columns] of a page's keys [32, D] with packed queries [D / 2][16]. */
-static inline void tiles_scores(const uint16_t *keys, const uint32_t *queries, float *scores, int64_t D) {
+/* Queries of D numbers as pairs, [D / 2][16 columns]. */
+static inline void tiles_pack_queries(const uint16_t *const *query, uint32_t (*packed)[COLUMNS], int64_t D) {
+    for (int64_t d = 0; d < D; d += 32) {
+        __m512i rows[16];
+        for (int c = 0; c < 16; c++) rows[c] = _mm512_loadu_si512(query[c] + d);
+        transposed(rows);
+        for (int p = 0; p < 16; p++) _mm512_store_si512(packed[d / 2 + p], rows[p]);
+    }
+}
+
+/* score [32 keys, 16 columns] of a page's keys [32, D]. */
+static inline void tiles_scores(const uint16_t *keys, const uint32_t (*queries)[COLUMNS], float (*score)[COLUMNS],
+                                int64_t D) {
     WRITTEN;
     _tile_zero(0);
     _tile_zero(1);
     for (int64_t d = 0; d < D; d += 32) {
         _tile_loadd(4, keys + d, D * 2);
         _tile_loadd(5, keys + 16 * D + d, D * 2);
-        _tile_loadd(6, queries + d / 2 * 16, 64);
+        _tile_loadd(6, queries + d / 2, 64);
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 5, 6);
     }
-    _tile_stored(0, scores, 64);
-    _tile_stored(1, scores + 256, 64);
+    _tile_stored(0, score, 64);
+    _tile_stored(1, score + 16, 64);
 }
 
-/* mixed [D, 16 columns] of some pages' values, each [D, 32], with packed weights, each [16][16]. */
-static inline void tiles_mix(const uint16_t *const *values, const uint32_t *weights, float *mixed, int64_t pages,
-                             int64_t D) {
+/* Weights of 2 * num keys as pairs. */
+static inline void tiles_pack_weights(const float (*weight)[COLUMNS], uint32_t (*packed)[COLUMNS], int64_t num) {
+    for (int64_t n = 0; n < num; n++) {
+        const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(weight[2 * n])));
+        const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_load_ps(weight[2 * n + 1])));
+        _mm512_store_si512(packed[n], _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+}
+
+/* mixed [D, 16 columns] of some pages' values, each [D, 32]. */
+static inline void tiles_mix(const uint16_t *const *values, const uint32_t (*weights)[COLUMNS], float (*mixed)[COLUMNS],
+                             int64_t num, int64_t D) {
     WRITTEN;
     for (int64_t d = 0; d < D; d += 32) {
         _tile_zero(0);
         _tile_zero(1);
-        for (int64_t page = 0; page < pages; page++) {
-            _tile_loadd(6, weights + page * 256, 64);
-            _tile_loadd(4, values[page] + d * 32, 64);
-            _tile_loadd(5, values[page] + (d + 16) * 32, 64);
+        for (int64_t p = 0; p < num; p++) {
+            _tile_loadd(6, weights + p * 16, 64);
+            _tile_loadd(4, values[p] + d * 32, 64);
+            _tile_loadd(5, values[p] + (d + 16) * 32, 64);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 5, 6);
         }
-        _tile_stored(0, mixed + d * 16, 64);
-        _tile_stored(1, mixed + (d + 16) * 16, 64);
+        _tile_stored(0, mixed + d, 64);
+        _tile_stored(1, mixed + d + 16, 64);
+    }
+}
+
+/* The first `num` columns of mixed [D, 16], times share, to rows of D numbers. */
+static inline void tiles_unpack(const float (*mixed)[COLUMNS], const float *share, uint16_t *const *row, int64_t num,
+                                int64_t D) {
+    const __m512 factor = _mm512_loadu_ps(share);
+    for (int64_t d = 0; d < D; d += 16) {
+        __m512i rows[16];
+        for (int i = 0; i < 16; i++) rows[i] = (__m512i)_mm512_mul_ps(_mm512_load_ps(mixed[d + i]), factor);
+        transposed(rows);
+        for (int64_t c = 0; c < num; c++)
+            _mm256_storeu_si256((void *)(row[c] + d), (__m256i)_mm512_cvtneps_pbh((__m512)rows[c]));
     }
 }
 #else
