@@ -26,7 +26,18 @@ from etude.models.source import cache_folder
 log = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
-SOURCES = ("kernels.c", "kernels_typed.h", "products.h", "blocks_amx.h", "blocks_avx512.h", "attention.h")
+SOURCES = (
+    "kernels.c",
+    "kernels_typed.h",
+    "products.h",
+    "blocks_amx.h",
+    "blocks_avx512.h",
+    "attention.h",
+    "choice.h",
+    "paged.h",
+    "paged_typed.h",
+    "tiles.h",
+)
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 """Sums are reordered only where the source says so; NaN and infinity keep their meaning."""
 SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #define PERMIT_TILE_DATA 0x1023, 18
+#define WRITTEN __asm__ volatile("" ::: "memory") /* the compiler does not know that loading a tile reads memory */
 
 /* Linux gives a process the tile registers when asked. */
 int64_t products_ready(void) { return syscall(SYS_arch_prctl, PERMIT_TILE_DATA) == 0; }
@@ -22,6 +23,7 @@ static void end_blocks(void) { _tile_release(); }
 
 /* Sums [32, 32] in rows of the given stride come into the registers, or zeros do. */
 static inline void open_sums(const float *sums, int64_t stride, int zero) {
+    WRITTEN;
     if (zero) {
         _tile_zero(0);
         _tile_zero(1);
@@ -47,6 +49,7 @@ static inline void add_to_sums(const uint16_t *left, int64_t stride, const uint1
                                int64_t sums_stride) {
     const int64_t step = stride ? 32 : 2 * TILE, low = stride ? 16 * stride : TILE, bytes = stride ? 2 * stride : 64;
     (void)sums, (void)sums_stride;
+    WRITTEN;
     for (int64_t k = 0; k < depth; k += 32, left += step, right += 2 * TILE) {
         _tile_loadd(4, left, bytes);
         _tile_loadd(6, right, 64);
