@@ -20,6 +20,7 @@ from etude.models import kernels, products
 from etude.models.fused_attention import Heads, Rotation, attend, attend_backward
 from etude.models.layout import Layout
 from etude.models.projections import Projections, adopt
+from etude.models.recompute import again
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -123,11 +124,12 @@ def read_halves(module: PreTrainedModel) -> list[tuple[AttentionHalf, FeedForwar
 
 
 def site_states(
-    module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_S: Tensor, *, step: int
+    module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_S: Tensor, *, step: int, recompute: bool
 ) -> Tensor | None:
     """Final hidden states at the sites, [S, E]; None where this model or batch must go another way.
 
-    Where only the sites are computed their number is rounded up to a multiple of `step`.
+    Where only the sites are computed their number is rounded up to a multiple of `step`. With `recompute` a layer keeps
+    its input alone, and computes the rest again in the backward pass.
     """
     halves = read_halves(module)
     windows = [one.window for one, _ in halves or () if one.window is not None]
@@ -139,15 +141,31 @@ def site_states(
     half = cos.shape[-1] // 2
     rotation = Rotation(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
     padded_S = torch.nn.functional.pad(site_S, (0, -len(site_S) % step))
-    for i, (attention, feed_forward) in enumerate(halves):
-        x = _Attention.apply(x, attention, layout, rotation, *attention.parameters)  # type: ignore[no-untyped-call]
-        if i == len(halves) - 1 and len(padded_S) < len(tokens_T):
-            x, padded_S = x.index_select(0, padded_S), torch.arange(len(padded_S))
-        x = _FeedForward.apply(x, feed_forward, *feed_forward.parameters)  # type: ignore[no-untyped-call]
+    *most, last = halves
+    for halves_of_layer in most:
+        arguments = (x, halves_of_layer, layout, rotation)
+        x = again(_layer, *arguments) if recompute else _layer(*arguments)
+    attention, feed_forward = last
+    x = _attend(x, attention, layout, rotation)
+    if len(padded_S) < len(tokens_T):
+        x = x.index_select(0, padded_S)
+    x = _feed_forward(x, feed_forward)
     if len(padded_S) >= len(tokens_T):
         x = x.index_select(0, site_S)
     out = _FinalNorm.apply(x, Norm.read(base.norm), base.norm.weight)  # type: ignore[no-untyped-call]
     return cast("Tensor", out)[: len(site_S)]
+
+
+def _layer(x: Tensor, halves: tuple[AttentionHalf, FeedForwardHalf], layout: Layout, rotation: Rotation) -> Tensor:
+    return _feed_forward(_attend(x, halves[0], layout, rotation), halves[1])
+
+
+def _attend(x: Tensor, half: AttentionHalf, layout: Layout, rotation: Rotation) -> Tensor:
+    return cast("Tensor", _Attention.apply(x, half, layout, rotation, *half.parameters))  # type: ignore[no-untyped-call]
+
+
+def _feed_forward(x: Tensor, half: FeedForwardHalf) -> Tensor:
+    return cast("Tensor", _FeedForward.apply(x, half, *half.parameters))  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 LENGTH_STEP = 8
+LONGEST_RUN = 1024
 BLOCK = 32
 """Tokens that the C kernels of attention take at once."""
 SPLIT_ABOVE = 64
@@ -113,12 +114,13 @@ class Layout:
         """The groups of a batch, siblings of very different lengths apart so that little is padded."""
         device = self.end_T.device
         siblings: dict[int, list[Segment]] = defaultdict(list)
-        for segment in self.segments:
+        runs = _in_runs(self.segments)
+        for segment in runs:
             siblings[segment.parent].append(segment)
         groups: list[Group] = []
         placed: list[Tensor] = []
         for parent, segments in siblings.items():
-            ancestors = _ancestor_tokens(self.segments, parent)
+            ancestors = _ancestor_tokens(runs, parent)
             for similar in _by_length(segments):
                 groups.append(_group(similar, ancestors, device))
                 placed.append(torch.cat([torch.arange(one.start, one.stop) for one in similar]))
@@ -139,6 +141,19 @@ def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
         end_T=torch.cat([batch.end_T, of_padding]),
         padding=padding,
     )
+
+
+def _in_runs(segments: Sequence[Segment]) -> list[Segment]:
+    """Long segments as chains of shorter ones, so that no table of scores is longer than a run on both sides."""
+    runs: list[Segment] = []
+    last_run: list[int] = []
+    for segment in segments:
+        parent = last_run[segment.parent] if segment.parent >= 0 else -1
+        for start in range(segment.start, segment.stop, LONGEST_RUN):
+            runs.append(Segment(start, min(start + LONGEST_RUN, segment.stop), parent))
+            parent = len(runs) - 1
+        last_run.append(parent)
+    return runs
 
 
 def _ancestor_tokens(segments: Sequence[Segment], parent: int) -> Tensor | None:
