@@ -1,4 +1,4 @@
-"""Activations that are computed again give the same gradients from less memory; long segments give the same as whole ones."""
+"""Activations computed again give the same gradients from less memory; segments in runs the same as whole ones."""
 
 from __future__ import annotations
 

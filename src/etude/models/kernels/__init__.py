@@ -54,11 +54,13 @@ def compiled() -> ctypes.CDLL | None:
         log.warning("no C compiler (cc) on this machine: the slower generic path is used")
         return None
     try:
-        return ctypes.CDLL(str(_built(compiler)))
+        library = ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         log.warning("the C kernels cannot be built with %s (%s): the slower generic path is used", compiler, detail)
         return None
+    library.keep_freed_memory()
+    return library
 
 
 def _built(compiler: str) -> Path:
