@@ -83,7 +83,7 @@ def windows_of(module: PreTrainedModel) -> set[int | None]:
     with asking() as asked, torch.no_grad():
         module.base_model(input_ids=torch.zeros(1, 4, dtype=torch.long, device=module.device), use_cache=False)
     if not asked.windows:
-        raise ModelError(f"{type(module).__name__} attends in its own way")
+        raise ModelError(f"{type(module).__name__} has no attention")
     return asked.windows
 
 

@@ -63,6 +63,17 @@ def register_tree_attention() -> None:
     AttentionMaskInterface.register(IMPLEMENTATION, _mask)
 
 
+def follow(module: PreTrainedModel) -> None:
+    """Makes a model attend with `etude_tree`, if it lets attention be chosen; some families have only their own."""
+    register_tree_attention()
+    module.set_attn_implementation(IMPLEMENTATION)
+
+
+def follows(module: PreTrainedModel) -> bool:
+    """Whether the model attends with `etude_tree`."""
+    return bool(module.config._attn_implementation == IMPLEMENTATION)
+
+
 def _mask(*arguments: Any, **settings: Any) -> Tensor | None:
     from transformers.masking_utils import sdpa_mask
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rescaling:
-    """Rotary angles that depend on the longest row of a pass (LongRoPE, https://arxiv.org/abs/2402.13753; dynamic NTK)."""
+    """Rotary angles that depend on the longest row of a pass (https://arxiv.org/abs/2402.13753, dynamic scaling)."""
 
     beyond: int
     """Rows up to this length are all turned alike."""
@@ -56,7 +56,8 @@ def packs_at_this_length(module: PreTrainedModel, batch: Batch) -> bool:
         DataError: a row is longer than the model's table of positions.
     """
     longest = longest_row(batch)
-    limit = module.config.get_text_config().to_dict().get("max_position_embeddings")
+    config = module.config.get_text_config()
+    limit = config.to_dict().get(config.attribute_map.get("max_position_embeddings", "max_position_embeddings"))
     if limit is not None and longest > limit and _has_position_table(module):
         raise DataError(
             f"a row has {longest} tokens and the model positions for {limit}",
@@ -68,8 +69,8 @@ def packs_at_this_length(module: PreTrainedModel, batch: Batch) -> bool:
 
 
 def _has_position_table(module: PreTrainedModel) -> bool:
-    named = module.base_model.named_modules()
-    return any(isinstance(one, nn.Embedding) and name.endswith(("wpe", "positions", "embed")) for name, one in named)
+    tables = [name.rpartition(".")[2] for name, one in module.named_modules() if isinstance(one, nn.Embedding)]
+    return any(name == "wpe" or "position" in name for name in tables)
 
 
 def alike(module: PreTrainedModel, paths: list[Tensor]) -> Iterator[list[Tensor]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from etude.batch import Batch, Sample, TokenRow
 from etude.errors import ModelError
 from etude.models.asked import windows_of
-from etude.models.attention import attention_set_to
+from etude.models.attention import attention_set_to, follows
 from etude.packing import pack
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ def proven_way(module: PreTrainedModel, *, where: str) -> Way:
     batch = probe_batch(module.config.get_text_config().vocab_size, beyond=_reach(windows)).to(module.device)
     distance = float("inf")
     with torch.no_grad():
-        with attention_set_to(module, "eager"):
+        with attention_set_to(module, "eager") if follows(module) else nullcontext():
             plain_S = _plain_log_probabilities(module, batch, where)
         for way in _candidates(module, packs=trouble is None):
-            if way == "rows":
+            if way == "rows" and follows(module):
                 module.set_attn_implementation(module.get_correct_attn_implementation(None))
             agrees, distance = _compare(score(module, batch, way=way), plain_S, module.dtype)
             if agrees:
@@ -71,6 +73,8 @@ def _candidates(module: PreTrainedModel, *, packs: bool) -> tuple[Way, ...]:
 
 def _asked(module: PreTrainedModel) -> tuple[str | None, set[int | None]]:
     """Why packed attention cannot be what this model asks for, or None; and the windows that it asks for."""
+    if not follows(module):
+        return f"{type(module).__name__} attends in its own way", set()
     try:
         return None, windows_of(module)
     except ModelError as error:
@@ -110,8 +114,8 @@ def _plain_log_probabilities(module: PreTrainedModel, batch: Batch, where: str) 
         logits = module(input_ids=batch.tokens_T[path.to(module.device)][None], use_cache=False).logits[0]
         log_probabilities = logits.float().log_softmax(-1).cpu()
         for token, found in zip(path.tolist(), log_probabilities, strict=True):
-            agrees, _ = _compare(log_probability_at.setdefault(token, found), found, module.dtype)
-            if not agrees:
+            agrees, distance = _compare(log_probability_at.setdefault(token, found), found, module.dtype)
+            if not agrees and not math.isnan(distance):
                 raise ModelError(
                     "its predictions depend on the tokens that follow",
                     where=where,
