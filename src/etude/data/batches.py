@@ -14,7 +14,7 @@ from etude.data.prepare import prepare
 from etude.data.read import Records
 from etude.data.render import Renderer
 from etude.errors import DataError
-from etude.packing import MIN_SHARED, pack
+from etude.packing import MIN_SHARED, in_order, num_common, pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +27,7 @@ Share = Callable[[Sequence[Sample]], Sequence[Sample]]
 class OfflineBatches:
     """Steps over samples that are known before training; pulled by the loop, packed one step at a time."""
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     tokens: int = 16_384
     """Most tokens in one batch, shared prefixes counted once; a longer sample gets a batch of its own."""
     share_prefixes: bool = True
@@ -67,11 +67,13 @@ class OfflineBatches:
 
     def _packed(self, samples: Sequence[Sample]) -> Iterator[Batch]:
         """Neighbours in token order share most, so the samples are sorted before they are cut into batches."""
-        if self.share_prefixes:
-            samples = sorted(samples, key=lambda sample: sample.rows[0].tokens)
+        order: Sequence[int] = range(len(samples))
+        if self.share_prefixes:  # keys and places are sorted, not samples: a sweep may be over very many
+            keys = [in_order(sample.rows[0].tokens) for sample in samples]
+            order = sorted(order, key=keys.__getitem__)
         run: list[Sample] = []
         cost = 0
-        for sample in samples:
+        for sample in map(samples.__getitem__, order):
             added = self._cost(sample, run[-1] if run else None)
             if run and cost + added > self.tokens:
                 yield pack(run, share=self.share_prefixes)
@@ -89,10 +91,8 @@ class OfflineBatches:
         """
         if before is None or not self.share_prefixes:
             return sample.num_tokens
-        a, b = before.rows[0].tokens, sample.rows[0].tokens
-        n = min(len(a), len(b))
-        unequal = next((i for i in range(n) if a[i] != b[i]), n)
-        return sample.num_tokens - max(0, unequal - (MIN_SHARED - 1))
+        common = num_common(before.rows[0].tokens, sample.rows[0].tokens)
+        return sample.num_tokens - max(0, common - (MIN_SHARED - 1))
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> np.ndarray:
