@@ -145,7 +145,8 @@ class Renderer:
         for start, stop, weight in row.spans:
             weights[start:stop] = [weight] * (stop - start)
         first = next((start for start, _, weight in row.spans if weight > 0), len(weights))
-        return RenderedRow(tuple(row.tokens), tuple(weights), tuple(map(self.control_ids.__contains__, row.tokens)), first)
+        control = tuple(map(self.control_ids.__contains__, row.tokens))
+        return RenderedRow(tuple(row.tokens), tuple(weights), control, first)
 
     def encoded(self, plans: Sequence[Plan]) -> list[EncodedRow]:
         """All plans at once: each distinct piece of text is encoded one time."""

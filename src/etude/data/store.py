@@ -1,7 +1,7 @@
 """Prepared rows as a few flat arrays, in memory or mapped from disk: a sample is made when it is asked for.
 
-A row costs its tokens (4 bytes each), 16 bytes of offsets and 12 for each learned stretch, a sample 24 more for where it
-came from. Python objects would take some forty times that.
+A row costs its tokens (4 bytes each), 16 bytes of offsets and 12 for each learned stretch, a sample 24 more for where
+it came from. As Python objects it would take some forty times that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TYPES: Mapping[str, str] = {
 }
 """Every array and what it holds, as `array` and numpy name it.
 
-Spans are the stretches of a row that are learned with one weight. `…_stop` counts: item k ends where the next one begins.
+Spans are the stretches of a row that are learned with one weight. In `…_stop` each item ends where the next one begins.
 `again` is 2 for the second sample of one origin, 3 for the third (several answers in a row, windows of a text)."""
 FLUSH_BYTES = 1 << 20
 
