@@ -28,7 +28,7 @@ Share = Callable[[Sequence[Part]], Sequence[Part]]
 class OfflineBatches:
     """Steps over samples that are known before training; pulled by the loop, packed one step at a time."""
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     tokens: int = TOKENS_PER_BATCH
     """Most tokens in one batch, shared prefixes counted once; a longer sample gets a batch of its own."""
     share_prefixes: bool = True

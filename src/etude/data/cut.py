@@ -8,9 +8,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from etude.batch import Sample
-from etude.packing import MIN_SHARED, num_seen
+from etude.packing import MIN_SHARED, in_order, num_common, num_seen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Tokens = Sequence[int] | NDArray[np.integer]
 
 Part = Sequence[Sample]
 """The samples of one micro-batch."""
@@ -25,7 +32,7 @@ def cut(samples: Sequence[Sample], *, tokens: int, share_prefixes: bool = True, 
     if not samples:
         return []
     if share_prefixes:
-        samples = sorted(samples, key=lambda sample: sample.rows[0].tokens)
+        samples = sorted(samples, key=lambda sample: in_order(sample.rows[0].tokens))
     costs = _Costs.of(samples, share_prefixes=share_prefixes)
     wanted = -(-len(costs.starts(tokens)) // multiple_of) * multiple_of
     low, high = 1, tokens
@@ -52,12 +59,12 @@ class _Costs:
     def of(samples: Sequence[Sample], *, share_prefixes: bool) -> _Costs:
         """A tree branches only where it pays, which leaves up to MIN_SHARED - 1 common tokens unshared."""
         first, after = [], []
-        before: Sequence[int] = ()
+        before: Tokens = ()
         for sample in samples:
             seen = [row.tokens[: num_seen(row)] for row in sample.rows]
             alone = sum(map(len, seen))
             if share_prefixes:
-                alone -= sum(_shared(a, b) for a, b in itertools.pairwise(sorted(seen)))
+                alone -= sum(_shared(a, b) for a, b in itertools.pairwise(sorted(seen, key=in_order)))
             first.append(alone)
             after.append(alone - _shared(before, seen[0]) if share_prefixes else alone)
             before = seen[0]
@@ -85,13 +92,6 @@ class _Costs:
         return self.first[start] + sum(self.after[start + 1 : stop])
 
 
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+def _shared(a: Tokens, b: Tokens) -> int:
     """Common tokens that are computed once for sure."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # slices are compared in C
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return max(0, low - (MIN_SHARED - 1))
+    return max(0, num_common(a, b) - (MIN_SHARED - 1))
