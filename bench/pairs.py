@@ -1,0 +1,187 @@
+"""Etude and the peer by turns, each in a fresh process: medians, and the ratio of each pair with its spread.
+
+Loads nothing heavy: a child's peak of memory begins at what its parent holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.cases import Case
+from bench.measured import Measured
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "bench"
+PLOTS = ROOT / "bench" / "plots"
+PEER_PYTHON = {"trl": "TRL_PYTHON", "llamafactory": "LLAMAFACTORY_PYTHON"}
+"""Variables that name the peers' interpreters; without them the environments that `make bench` builds."""
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    ours: Measured
+    peer: Measured
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the pairs."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def ratios(pairs: Sequence[Pair], figure: Callable[[Measured], float]) -> Spread:
+    """How many times the peer's figure ours is: within each pair, so that a slow minute of the machine cancels."""
+    return spread([figure(pair.ours) / figure(pair.peer) for pair in pairs])
+
+
+def interpreter(environment: str) -> str:
+    """The peer's Python."""
+    found = os.environ.get(PEER_PYTHON[environment], str(ROOT / f".venv-bench-{environment}" / "bin" / "python"))
+    if not Path(found).exists():
+        raise SystemExit(f"no {found}: `make bench-environments` builds it, or name one by {PEER_PYTHON[environment]}")
+    return found
+
+
+def child(command: Sequence[str], log: Path, variables: Mapping[str, str]) -> Measured:
+    """Runs one measuring process to its end."""
+    environment = {**os.environ, **OFFLINE, "OMP_NUM_THREADS": str(os.cpu_count()), **variables}
+    with log.open("w", encoding="utf-8") as errors:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT)
+    if done.returncode != 0:
+        last = log.read_text(encoding="utf-8")[-2000:]
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}; {log}:\n{last}")
+    return Measured.from_output(done.stdout)
+
+
+def job_file(case: Case, side: str, rows: Path, settings: Mapping[str, Any]) -> Path:
+    path = BUILD / f"{case.name}.{side}.json"
+    job = {
+        "rows": str(rows),
+        "steps": case.steps,
+        "technique": case.technique,
+        "objective": case.objective,
+        "learning_rate": case.learning_rate,
+        "settings": dict(settings),
+    }
+    path.write_text(json.dumps(job), encoding="utf-8")
+    return path
+
+
+def rendered(case: Case) -> Path:
+    """The file of token rows that both sides are given, made if it is not there."""
+    length = f"-{case.length}" if case.length else ""
+    rows = BUILD / f"{case.source}{length}-{case.steps}x{case.samples_per_step}.rows.json"
+    if not rows.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        job = BUILD / "rows.json"
+        wanted = {"source": case.source, "length": case.length, "rows": str(rows)}
+        job.write_text(json.dumps({**wanted, "steps": case.steps, "samples_per_step": case.samples_per_step}))
+        environment = {**os.environ, **OFFLINE}
+        subprocess.run([sys.executable, "-m", "bench.ours.rows", str(job)], check=True, env=environment, cwd=ROOT)
+    return rows
+
+
+def measure(case: Case, num_pairs: int) -> list[Pair]:
+    """Ours, the peer, ours, the peer …"""
+    rows = rendered(case)
+    ours = [sys.executable, "-m", case.ours, str(job_file(case, "ours", rows, case.ours_settings))]
+    peer = [interpreter(case.environment), "-m", case.peer, str(job_file(case, "peer", rows, case.settings))]
+    pairs: list[Pair] = []
+    for number in range(num_pairs):
+        mine = child(ours, BUILD / f"{case.name}.ours-{number}.log", {})
+        pairs.append(Pair(mine, child(peer, BUILD / f"{case.name}.peer-{number}.log", case.variables)))
+    return pairs
+
+
+def table(case: Case, pairs: Sequence[Pair]) -> str:
+    """Both sides and their ratio, in Markdown."""
+    sides = {"Etude": [pair.ours for pair in pairs], case.peer_name: [pair.peer for pair in pairs]}
+    lines = [
+        "| | examples/s | tokens of data/s | all updates, s | peak RSS GB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, runs in sides.items():
+        rows, tokens = spread([run.rows_per_second(case.warm) for run in runs]), [
+            run.tokens_per_second(case.warm) for run in runs
+        ]
+        whole = statistics.median(run.whole_seconds() for run in runs)
+        peak = statistics.median(run.peak_gigabytes for run in runs)
+        lines.append(f"| {name} | {rows} | {statistics.median(tokens):,.0f} | {whole:.1f} | {peak:.2f} |")
+    speed = ratios(pairs, lambda run: run.rows_per_second(case.warm))
+    whole_ratio = ratios(pairs, lambda run: 1 / run.whole_seconds())
+    memory = ratios(pairs, lambda run: run.peak_gigabytes)
+    lines.append(f"| ratio | {speed} | | {whole_ratio} | {memory} |")
+    return "\n".join([*lines, *agreement(pairs)])
+
+
+def agreement(pairs: Sequence[Pair]) -> list[str]:
+    """How close the two sides' losses, gradients or answers are, in the first pair."""
+    ours, peer = pairs[0].ours, pairs[0].peer
+    lines: list[str] = []
+    for name, one, other in (
+        ("loss", ours.losses, peer.losses),
+        ("gradient norm", ours.gradient_norms, peer.gradient_norms),
+    ):
+        if one and other:
+            apart = [abs(a - b) for a, b in zip(one, other, strict=True)]
+            lines.append(
+                f"{name}: first {one[0]:.4f} and {other[0]:.4f}, last {one[-1]:.4f} and {other[-1]:.4f}; "
+                f"apart by {statistics.fmean(apart):.4f} on average, {max(apart):.4f} at most"
+            )
+    if ours.answers:
+        same = [a == b for a, b in zip(ours.answers, peer.answers, strict=True)]
+        lines.append(f"answers with equal tokens to the end: {sum(same)} of {len(same)}")
+    return ["", *lines] if lines else []
+
+
+def run(case: Case, *, num_pairs: int, steps: int | None) -> list[Pair]:
+    """Measures one case, prints its table, and leaves everything under build/bench/ and the curves in bench/plots/."""
+    if steps is not None:
+        case = replace(case, steps=steps, warm=min(case.warm, steps - 1))
+    load = os.getloadavg()[0]
+    pairs = measure(case, num_pairs)
+    results = BUILD / f"{case.name}.json"
+    record = {
+        "case": asdict(case),
+        "machine": {"cores": os.cpu_count(), "processor": processor(), "load_before": load},
+        "pairs": [asdict(pair) for pair in pairs],
+    }
+    results.write_text(json.dumps(record), encoding="utf-8")
+    print(f"### {case.name}: {case.says}\n\n{table(case, pairs)}\n", flush=True)
+    if pairs[0].ours.losses:
+        PLOTS.mkdir(exist_ok=True)
+        subprocess.run([sys.executable, "-m", "bench.curves", str(results), str(PLOTS)], check=True, cwd=ROOT)
+    return pairs
+
+
+def processor() -> str:
+    """The model's name, where Linux tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
