@@ -27,8 +27,8 @@ TRL: Mapping[str, Any] = {
 }
 """TRL at its fastest here. `head: model` is the model's own loss, `trl` the chunked head that TRL 1.16 puts in its place."""
 
-LEAN: Mapping[str, Any] = {**TRL, "gradient_checkpointing": True, "samples_per_pass": 4}
-"""TRL with as little memory as its settings allow."""
+LEAN: Mapping[str, Any] = {**TRL, "gradient_checkpointing": True, "samples_per_pass": 2}
+"""TRL with as little memory as its settings allow, beside an ordinary heap."""
 
 Environment = Literal["trl", "llamafactory"]
 
@@ -74,6 +74,7 @@ TEXT = Case(
     samples_per_step=16,
     steps=12,
     warm=4,
+    settings={**TRL, "samples_per_pass": 4},
 )
 FULL = Case(
     name="full",
@@ -84,6 +85,7 @@ FULL = Case(
     warm=6,
     technique="full",
     learning_rate=2e-5,
+    settings={**TRL, "autocast": False},
 )
 DPO = Case(
     name="dpo",
@@ -95,7 +97,7 @@ DPO = Case(
     objective="dpo",
     learning_rate=5e-5,
     peer="bench.peers.trl_dpo",
-    settings={**TRL, "head": "trl"},
+    settings={**TRL, "head": "trl", "samples_per_pass": 1},
 )
 GRPO = Case(
     name="grpo",
@@ -107,7 +109,7 @@ GRPO = Case(
     objective="grpo",
     learning_rate=1e-5,
     peer="bench.peers.trl_grpo",
-    settings={**TRL, "head": "trl"},
+    settings={**TRL, "head": "trl", "samples_per_pass": 1},
 )
 LLAMAFACTORY = Case(
     name="llamafactory",
@@ -119,9 +121,9 @@ LLAMAFACTORY = Case(
     peer="bench.peers.llamafactory_sft",
     peer_name="LLaMA-Factory",
     environment="llamafactory",
-    settings={"attention": "sdpa", "samples_per_pass": None, "pure_bf16": False, "gradient_checkpointing": False},
+    settings={"attention": "disabled", "samples_per_pass": None, "gradient_checkpointing": False},
 )
-GENERATE: Mapping[str, Any] = {"dtype": "bfloat16", "attention": "sdpa", "cache": None, "compile": False}
+GENERATE: Mapping[str, Any] = {"dtype": "bfloat16", "attention": "sdpa", "cache": "static"}
 SAMPLE_32 = Case(
     name="sample-32",
     says="64 new tokens for each of 32 prompts, greedy",
@@ -171,5 +173,5 @@ def long_case(length: int) -> Case:
         samples_per_step=1,
         steps=3 if length >= 4096 else 6,
         warm=1 if length >= 4096 else 3,
-        settings={**TRL, "attention": "sdpa"},
+        settings={**TRL, "attention": "sdpa", "gradient_checkpointing": length >= 4096},
     )

@@ -22,8 +22,8 @@ from bench.measured import Measured
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "bench"
 PLOTS = ROOT / "bench" / "plots"
-PEER_PYTHON = {"trl": "TRL_PYTHON", "llamafactory": "LLAMAFACTORY_PYTHON"}
-"""Variables that name the peers' interpreters; without them the environments that `make bench` builds."""
+PEERS = {"trl": ("TRL_PYTHON", ".venv-bench"), "llamafactory": ("LLAMAFACTORY_PYTHON", ".venv-llamafactory")}
+"""The variable that names a peer's interpreter, and the environment that `make bench-environments` builds for it."""
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
@@ -31,6 +31,17 @@ OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says about every measurement."""
+
+    pairs: int = 3
+    steps: int | None = None
+    """Updates instead of the case's own number."""
+    epochs: float = 2.0
+    """Passes over the data, where a case trains to the end."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,17 @@ def ratios(pairs: Sequence[Pair], figure: Callable[[Measured], float]) -> Spread
     return spread([figure(pair.ours) / figure(pair.peer) for pair in pairs])
 
 
+def sides(pairs: Sequence[Pair]) -> tuple[list[Measured], list[Measured]]:
+    """All runs of ours, all of the peer's."""
+    return [pair.ours for pair in pairs], [pair.peer for pair in pairs]
+
+
 def interpreter(environment: str) -> str:
     """The peer's Python."""
-    found = os.environ.get(PEER_PYTHON[environment], str(ROOT / f".venv-bench-{environment}" / "bin" / "python"))
+    variable, folder = PEERS[environment]
+    found = os.environ.get(variable) or str(ROOT / folder / "bin" / "python")
     if not Path(found).exists():
-        raise SystemExit(f"no {found}: `make bench-environments` builds it, or name one by {PEER_PYTHON[environment]}")
+        raise SystemExit(f"no {found}: `make bench-environments` builds it, or name another by {variable}")
     return found
 
 
@@ -107,32 +124,36 @@ def rendered(case: Case) -> Path:
     return rows
 
 
+def ours(case: Case, name: str = "ours", variables: Mapping[str, str] | None = None) -> Measured:
+    """Etude's side of a case, once."""
+    job = job_file(case, name, rendered(case), case.ours_settings)
+    return child([sys.executable, "-m", case.ours, str(job)], BUILD / f"{case.name}.{name}.log", variables or {})
+
+
+def peers(case: Case) -> Measured:
+    """The peer's side of a case, once."""
+    job = job_file(case, "peer", rendered(case), case.settings)
+    command = [interpreter(case.environment), "-m", case.peer, str(job)]
+    return child(command, BUILD / f"{case.name}.peer.log", case.variables)
+
+
 def measure(case: Case, num_pairs: int) -> list[Pair]:
     """Ours, the peer, ours, the peer …"""
-    rows = rendered(case)
-    ours = [sys.executable, "-m", case.ours, str(job_file(case, "ours", rows, case.ours_settings))]
-    peer = [interpreter(case.environment), "-m", case.peer, str(job_file(case, "peer", rows, case.settings))]
-    pairs: list[Pair] = []
-    for number in range(num_pairs):
-        mine = child(ours, BUILD / f"{case.name}.ours-{number}.log", {})
-        pairs.append(Pair(mine, child(peer, BUILD / f"{case.name}.peer-{number}.log", case.variables)))
-    return pairs
+    return [Pair(ours(case), peers(case)) for _ in range(num_pairs)]
 
 
 def table(case: Case, pairs: Sequence[Pair]) -> str:
     """Both sides and their ratio, in Markdown."""
-    sides = {"Etude": [pair.ours for pair in pairs], case.peer_name: [pair.peer for pair in pairs]}
     lines = [
         "| | examples/s | tokens of data/s | all updates, s | peak RSS GB |",
         "|---|---|---|---|---|",
     ]
-    for name, runs in sides.items():
-        rows, tokens = spread([run.rows_per_second(case.warm) for run in runs]), [
-            run.tokens_per_second(case.warm) for run in runs
-        ]
+    for name, runs in zip(("Etude", case.peer_name), sides(pairs), strict=True):
+        rows = spread([run.rows_per_second(case.warm) for run in runs])
+        tokens = statistics.median(run.tokens_per_second(case.warm) for run in runs)
         whole = statistics.median(run.whole_seconds() for run in runs)
         peak = statistics.median(run.peak_gigabytes for run in runs)
-        lines.append(f"| {name} | {rows} | {statistics.median(tokens):,.0f} | {whole:.1f} | {peak:.2f} |")
+        lines.append(f"| {name} | {rows} | {tokens:,.0f} | {whole:.1f} | {peak:.2f} |")
     speed = ratios(pairs, lambda run: run.rows_per_second(case.warm))
     whole_ratio = ratios(pairs, lambda run: 1 / run.whole_seconds())
     memory = ratios(pairs, lambda run: run.peak_gigabytes)
@@ -160,12 +181,16 @@ def agreement(pairs: Sequence[Pair]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def run(case: Case, *, num_pairs: int, steps: int | None) -> list[Pair]:
+def shorter(case: Case, steps: int | None) -> Case:
+    """The case with another number of updates, at least one of them steady."""
+    return case if steps is None else replace(case, steps=steps, warm=min(case.warm, steps - 1))
+
+
+def run(case: Case, options: Options) -> list[Pair]:
     """Measures one case, prints its table, and leaves everything under build/bench/ and the curves in bench/plots/."""
-    if steps is not None:
-        case = replace(case, steps=steps, warm=min(case.warm, steps - 1))
+    case = shorter(case, options.steps)
     load = os.getloadavg()[0]
-    pairs = measure(case, num_pairs)
+    pairs = measure(case, options.pairs)
     results = BUILD / f"{case.name}.json"
     record = {
         "case": asdict(case),

@@ -18,7 +18,7 @@ from etude.data.prepare import prepare
 from etude.data.read import read
 from etude.data.render import Renderer
 from etude.models.load import load
-from etude.records import Preference, Prompt, Text
+from etude.records import Origin, Preference, Prompt, Text
 from etude.sampling.options import SampleOptions
 from etude.sampling.sampler import sample
 from etude.techniques.lora import LoRA
@@ -30,8 +30,8 @@ DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
 GROUP = 8
 """Answers to one prompt of the group objective."""
 ANSWER_TOKENS = 64
-LEAST_TOKENS = 32
-"""Shorter lines of wikitext are headings."""
+LEAST_TOKENS, MOST_TOKENS = 32, 256
+"""Of a paragraph; shorter lines of wikitext are headings."""
 
 
 def banking77(renderer: Renderer) -> Sequence[Sample]:
@@ -41,9 +41,15 @@ def banking77(renderer: Renderer) -> Sequence[Sample]:
 
 def wikitext2(renderer: Renderer) -> Sequence[Sample]:
     """Paragraphs of plain text, every token learned: nothing is shared and every position is scored."""
-    records = read(str(DATA / "wikitext2" / "valid.txt"), (Text,), format="text")
-    samples = prepare(records, renderer, max_tokens=512).samples
-    return [one for one in samples if one.num_tokens >= LEAST_TOKENS]
+    path = DATA / "wikitext2" / "valid.txt"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [
+        renderer.row(Text(line.strip(), Origin(str(path), number)))
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    kept = [row for row in rows if LEAST_TOKENS <= len(row.tokens) <= MOST_TOKENS]
+    return [Sample(str(at), (TokenRow(row.tokens, row.weights),)) for at, row in enumerate(kept)]
 
 
 def harmless(renderer: Renderer) -> Sequence[Sample]:
@@ -56,7 +62,7 @@ def prompts(renderer: Renderer) -> list[tuple[int, ...]]:
     """Instructions of self-instruct, ready to be answered."""
     records = read(str(DATA / "self_instruct" / "seed_tasks.jsonl"), (Prompt,))
     rendered = [renderer.prompt(record.messages) for record in records if isinstance(record, Prompt)]
-    return [prompt for prompt in rendered if len(prompt) <= 256]
+    return [prompt for prompt in rendered if len(prompt) <= MOST_TOKENS]
 
 
 def groups(renderer: Renderer, count: int) -> list[Sample]:

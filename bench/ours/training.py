@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,36 +41,46 @@ def samples_of(file: dict[str, Any]) -> list[Sample]:
     ]
 
 
-def main() -> None:
-    job = read_job()
-    file = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
-    samples = samples_of(file)[: job["steps"] * file["samples_per_step"]]
-    settings = job["settings"]
-    model = load(ModelOptions(name=file["model"], precision=settings.get("precision", "auto")))
-    policy = attach(LoRA() if job["technique"] == "lora" else Full(), model)
-    seen: list[Progress] = []
-    ends: list[float] = [time.perf_counter()]
+class Updates:
+    """The job's model, rows and options, ready to be trained."""
 
-    def note(progress: Progress, _policy: object) -> None:
-        seen.append(progress)
-        ends.append(time.perf_counter())
-
-    train(
-        policy,
-        OfflineBatches(samples=in_order(samples), share_prefixes=settings.get("share_prefixes", True)),
-        OBJECTIVES[job["objective"]],
-        options=TrainOptions(
+    def __init__(self) -> None:
+        job = read_job()
+        file = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
+        settings = job["settings"]
+        samples = samples_of(file)[: job["steps"] * file["samples_per_step"]]
+        self.rows_per_sample = len(samples[0].rows)
+        self.source = OfflineBatches(samples=in_order(samples), share_prefixes=settings.get("share_prefixes", True))
+        self.objective = OBJECTIVES[job["objective"]]
+        self.options = TrainOptions(
             steps=job["steps"],
             batch_rows=file["samples_per_step"],
             learning_rate=job["learning_rate"],
             schedule="constant",
             warmup_share=0.0,
-        ),
-        hooks=[note],
-    )
+        )
+        model = load(ModelOptions(name=file["model"], precision=settings.get("precision", "auto")))
+        self.policy = attach(LoRA() if job["technique"] == "lora" else Full(), model)
+
+    def run(self) -> tuple[list[float], list[Progress]]:
+        """All updates: the seconds of each, packing included, and what the loop told of it."""
+        seen: list[Progress] = []
+        ends = [time.perf_counter()]
+
+        def note(progress: Progress, _policy: object) -> None:
+            seen.append(progress)
+            ends.append(time.perf_counter())
+
+        train(self.policy, self.source, self.objective, options=self.options, hooks=[note])
+        return [end - start for start, end in pairwise(ends)], seen
+
+
+def main() -> None:
+    updates = Updates()
+    seconds, seen = updates.run()
     Measured(
-        seconds=[end - start for start, end in zip(ends, ends[1:], strict=False)],
-        rows=[one.rows * len(samples[0].rows) for one in seen],
+        seconds=seconds,
+        rows=[one.rows * updates.rows_per_sample for one in seen],
         tokens=[one.tokens for one in seen],
         losses=[one.loss for one in seen],
         gradient_norms=[one.grad_norm for one in seen],

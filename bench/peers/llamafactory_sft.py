@@ -43,7 +43,13 @@ def main() -> None:
     job = Job()
     clock = Start(job)
     arguments = job.arguments()
-    for name in ("optim", "train_sampling_strategy", "torch_compile", "logging_nan_inf_filter", "gradient_checkpointing"):
+    for name in (
+        "optim",
+        "train_sampling_strategy",
+        "torch_compile",
+        "logging_nan_inf_filter",
+        "gradient_checkpointing",
+    ):
         arguments.pop(name)
     run_exp(
         {
@@ -62,8 +68,6 @@ def main() -> None:
             "lora_target": "all",
             "flash_attn": job.settings["attention"],
             "disable_gradient_checkpointing": not job.settings["gradient_checkpointing"],
-            "bf16": not job.settings["pure_bf16"],
-            "pure_bf16": job.settings["pure_bf16"],
             "optim": "adamw_torch_fused",
             "plot_loss": False,
             "overwrite_output_dir": True,

@@ -27,6 +27,7 @@ def pair(rows: list[tuple[list[int], list[float]]]) -> dict[str, list[int]]:
 
 def main() -> None:
     job, clock = Job(), Clock()
+    job.choose_head()
     trainer = Tokenized(
         model=job.model(),
         args=DPOConfig(**job.arguments(), beta=0.1, max_length=None),

@@ -59,6 +59,7 @@ def no_reward(completions: list[Any], **_: Any) -> list[float]:
 
 def main() -> None:
     job, clock = Job(), Clock()
+    job.choose_head()
     group = len(job.samples[0])
     arguments = job.arguments()
     arguments["per_device_train_batch_size"] *= group

@@ -17,6 +17,7 @@ class OwnHead(SFTTrainer):
 
 def main() -> None:
     job, clock = Job(), Clock()
+    job.choose_head()
     rows = [row for sample in job.samples for row in sample]
     labels = [[token if weight else IGNORED for token, weight in zip(*row, strict=True)] for row in rows]
     trainer_class = OwnHead if job.settings["head"] == "model" else SFTTrainer
