@@ -1,4 +1,4 @@
-"""What is measured against which peer; the peers' settings are the fastest that were found, see `python -m bench settings`."""
+"""What is measured against which peer, each at the fastest settings found for it (`python -m bench settings`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRL: Mapping[str, Any] = {
     "compile": False,
     "order": "sequential",
 }
-"""TRL at its fastest here. `head: model` is the model's own loss, `trl` the chunked head that TRL 1.16 puts in its place."""
+"""TRL at its fastest here; `head: model` is the model's own loss, `trl` the chunked head that TRL puts in its place."""
 
 LEAN: Mapping[str, Any] = {**TRL, "gradient_checkpointing": True, "samples_per_pass": 2}
 """TRL with as little memory as its settings allow, beside an ordinary heap."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import asdict
+from functools import partial
 
 from bench.cases import long_case
+from bench.measured import Measured
 from bench.pairs import BUILD, Options, measure, ratios, shorter, sides
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
@@ -21,7 +23,7 @@ def main(options: Options) -> None:
         pairs = measure(case, options.pairs)
         seconds = [statistics.median(run.steady(case.warm) for run in runs) for runs in sides(pairs)]
         peak = [statistics.median(run.peak_gigabytes for run in runs) for runs in sides(pairs)]
-        speed = ratios(pairs, lambda run: run.rows_per_second(case.warm))
+        speed = ratios(pairs, partial(Measured.rows_per_second, warm=case.warm))
         print(
             f"| {length:,} | {seconds[0]:.2f} | {seconds[1]:.2f} | {speed} | {peak[0]:.2f} | {peak[1]:.2f} |",
             flush=True,

@@ -45,7 +45,9 @@ class Measured:
         )
 
     def tokens_per_second(self, warm: int) -> float:
-        return sum(self.tokens[warm:]) / sum(self.seconds[warm:])
+        return statistics.median(
+            tokens / seconds for tokens, seconds in zip(self.tokens[warm:], self.seconds[warm:], strict=True)
+        )
 
     def whole_seconds(self) -> float:
         """All rounds, the first ones with their compiling included."""

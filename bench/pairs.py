@@ -68,7 +68,12 @@ def spread(values: Sequence[float]) -> Spread:
 
 def ratios(pairs: Sequence[Pair], figure: Callable[[Measured], float]) -> Spread:
     """How many times the peer's figure ours is: within each pair, so that a slow minute of the machine cancels."""
-    return spread([figure(pair.ours) / figure(pair.peer) for pair in pairs])
+    return ratios_of([(figure(pair.ours), figure(pair.peer)) for pair in pairs])
+
+
+def ratios_of(figures: Sequence[tuple[float, float]]) -> Spread:
+    """The first over the second of each pair."""
+    return spread([one / other for one, other in figures])
 
 
 def sides(pairs: Sequence[Pair]) -> tuple[list[Measured], list[Measured]]:
@@ -85,11 +90,13 @@ def interpreter(environment: str) -> str:
     return found
 
 
-def child(command: Sequence[str], log: Path, variables: Mapping[str, str]) -> Measured:
-    """Runs one measuring process to its end."""
+def child(command: Sequence[str], log: Path, variables: Mapping[str, str], *, seconds: float | None = None) -> Measured:
+    """Runs one measuring process to its end, or for so many seconds at most."""
     environment = {**os.environ, **OFFLINE, "OMP_NUM_THREADS": str(os.cpu_count()), **variables}
     with log.open("w", encoding="utf-8") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT, timeout=seconds
+        )
     if done.returncode != 0:
         last = log.read_text(encoding="utf-8")[-2000:]
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}; {log}:\n{last}")
@@ -130,11 +137,11 @@ def ours(case: Case, name: str = "ours", variables: Mapping[str, str] | None = N
     return child([sys.executable, "-m", case.ours, str(job)], BUILD / f"{case.name}.{name}.log", variables or {})
 
 
-def peers(case: Case) -> Measured:
+def peers(case: Case, *, seconds: float | None = None) -> Measured:
     """The peer's side of a case, once."""
     job = job_file(case, "peer", rendered(case), case.settings)
     command = [interpreter(case.environment), "-m", case.peer, str(job)]
-    return child(command, BUILD / f"{case.name}.peer.log", case.variables)
+    return child(command, BUILD / f"{case.name}.peer.log", case.variables, seconds=seconds)
 
 
 def measure(case: Case, num_pairs: int) -> list[Pair]:

@@ -1,4 +1,4 @@
-"""Preference and group objectives in the form that Etude's own will have; the bench needs their cost before they exist."""
+"""Preference and group objectives in the form that Etude's own will have: their cost is measured before they exist."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from bench.peers.world import IGNORED, Clock, Job
 
 
 class OwnHead(SFTTrainer):
-    """The loss as the model itself computes it, instead of TRL's chunked head, which scores every position in float32."""
+    """The loss as the model itself computes it: TRL's chunked head scores every position, in float32."""
 
     compute_loss = Trainer.compute_loss
 

@@ -109,7 +109,7 @@ class Job:
         }
 
     def choose_head(self) -> None:
-        """`compact`: TRL's head at the learned positions alone, as it does where Triton runs; no setting asks for it."""
+        """`compact`: TRL's head at the learned positions alone, as where Triton runs; no setting asks for it."""
         if self.settings["head"] == "compact":
             trl_names = importlib.import_module("trl.trainer.utils")
             trl_names._use_triton = lambda _device: True
