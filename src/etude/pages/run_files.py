@@ -171,7 +171,10 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
         tokens_computed=int(_total(rows, "tokens_computed")),
         seconds=_total(rows, "seconds"),
         warnings=tuple(
-            f"update {row['step']}: {row[key]}" for row in rows for key in ("memory", "skipped", "warning") if key in row
+            f"update {row['step']}: {row[key]}"
+            for row in rows
+            for key in ("memory", "skipped", "warning")
+            if key in row
         ),
     )
 

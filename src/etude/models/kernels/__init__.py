@@ -15,12 +15,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.profiler import record_function
 
 from etude.models.source import cache_folder
 
@@ -32,6 +34,11 @@ FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping
 """Sums are reordered only where the source says so; NaN and infinity keep their meaning."""
 SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
 COMPILE_SECONDS = 60
+PROFILED = "kernel: "
+"""Before a kernel's name among a profile's events."""
+
+shown_to_profiler = False
+"""Set while a profile is recorded: torch's profiler does not see through ctypes."""
 
 
 @cache
@@ -96,7 +103,9 @@ def run(name: str, *arguments: Tensor | float | int | None) -> None:
     """
     first = arguments[0]
     assert isinstance(first, Tensor)
-    _function(f"{name}_{SUFFIX[first.dtype]}")(*[_passed(one) for one in arguments])
+    function, passed = _function(f"{name}_{SUFFIX[first.dtype]}"), [_passed(one) for one in arguments]
+    with record_function(f"{PROFILED}{name}") if shown_to_profiler else nullcontext():
+        function(*passed)
 
 
 def _passed(argument: Tensor | float | int | None) -> Any:
