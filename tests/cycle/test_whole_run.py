@@ -173,7 +173,7 @@ def test_a_sample_that_memory_cannot_hold_is_one_clear_line(desk: Desk) -> None:
     done = desk.etude("train", "toy.yaml", ETUDE_FAULT="loop.pass:5=oom")
     assert done.code == 2
     assert "memory ran out on a single sample of " in done.last_line
-    assert "lower data.max_tokens" in done.last_line
+    assert "or lower data.max_tokens" in done.last_line
     assert "Traceback" not in done.words
     assert RunDirectory(desk.folder / "runs/toy").state == "failed"
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from etude.errors import ModelError
+from etude.models.attention import attention_set_to
 from etude.sampling.attention import (
     IMPLEMENTATION,
     PADDING,
     Sight,
     attend,
-    attention_set_to,
     decoding_attention,
     seeing,
 )  # fmt: skip

@@ -99,7 +99,7 @@ def test_bfloat16_weights_follow_the_float32_run_on_their_gradients() -> None:
         for optimizer in (ours, reference):
             optimizer.step(learning_rate=1e-2, gradient_scale=0.5)
     for name in SHAPES:
-        assert torch.equal(ours.masters[name], whole[name])
+        torch.testing.assert_close(ours.masters[name], whole[name].detach(), rtol=1e-6, atol=1e-6, check_dtype=True)
         assert torch.equal(half[name], whole[name].bfloat16())
 
 
@@ -163,3 +163,13 @@ def test_matrices_decay_and_vectors_do_not() -> None:
     for name, parameter in found.items():
         factor = 1 - 0.5 * 0.1 if parameter.ndim >= 2 else 1.0
         torch.testing.assert_close(parameter.detach(), before[name] * factor)
+
+
+def test_the_gradient_norm_is_float32_where_gradients_are_not() -> None:
+    found = {"a": nn.Parameter(torch.zeros(1000, dtype=torch.bfloat16)), "b": nn.Parameter(torch.zeros(3))}
+    for seed, parameter in enumerate(found.values()):
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)).to(parameter.dtype)
+    exact = torch.cat([parameter.grad.double() for parameter in found.values()]).norm()
+    norm = MasterAdamW(found, OPTIONS).gradient_norm()
+    assert norm.dtype == torch.float32
+    assert abs(float(norm / exact) - 1) < 1e-6

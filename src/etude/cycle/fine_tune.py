@@ -379,7 +379,7 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
 
 def _source(run_file: RunFile, samples: tuple[Sample, ...]) -> OfflineBatches:
     data = run_file.data
-    return OfflineBatches(samples=samples, tokens=data.tokens_per_batch, share_prefixes=data.share_prefixes)
+    return OfflineBatches(samples=samples, tokens=data.tokens_at_once, share_prefixes=data.share_prefixes)
 
 
 def _bytes_needed(policy: Policy, keep: int) -> int:

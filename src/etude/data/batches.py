@@ -10,7 +10,7 @@ import numpy as np
 
 from etude.batch import Batch, Sample, Step
 from etude.data.cut import Part, cut
-from etude.data.options import OverLength
+from etude.data.options import TOKENS_PER_BATCH, OverLength
 from etude.data.prepare import prepare
 from etude.data.read import Records
 from etude.data.render import Renderer
@@ -29,7 +29,7 @@ class OfflineBatches:
     """Steps over samples that are known before training; pulled by the loop, packed one step at a time."""
 
     samples: tuple[Sample, ...]
-    tokens: int = 16_384
+    tokens: int = TOKENS_PER_BATCH
     """Most tokens in one batch, shared prefixes counted once; a longer sample gets a batch of its own."""
     share_prefixes: bool = True
 
@@ -101,7 +101,7 @@ def batches(
     records: Records,
     model: HasTokenizer,
     *,
-    tokens: int = 16_384,
+    tokens: int = TOKENS_PER_BATCH,
     max_tokens: int = 1024,
     over_length: OverLength = "error",
     share_prefixes: bool = True,

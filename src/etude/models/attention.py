@@ -1,5 +1,7 @@
 """Attention over a packed prefix tree, registered with transformers under the name `etude_tree`.
 
+On a GPU one of torch's kernels does it where it can (`gpu_attention`); elsewhere the products here, by hand.
+
 Shape letters: T tokens, H query heads, K key/value heads, G query heads per key head, D head size, S segments of a
 group, N their padded length, A ancestor tokens. Sibling segments share one product with their ancestors' keys and are
 padded to one length only in here. The backward pass is written by hand: on a CPU in bf16 it takes about a quarter of
@@ -11,12 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from etude.models import gpu_attention
+from etude.models.asked import now_asked, refuse_unknown
 from etude.models.layout import Group, Layout
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 IMPLEMENTATION = "etude_tree"
 RECOMPUTE_ABOVE = 1 << 25
@@ -35,6 +42,19 @@ def tree_layout(layout: Layout) -> Iterator[None]:
         _layout.reset(token)
 
 
+@contextmanager
+def attention_set_to(module: PreTrainedModel, implementation: str) -> Iterator[None]:
+    """Inside the block the model attends with this implementation; afterwards with whatever was set before."""
+    config = module.config
+    parts = {name: part for name in config.sub_configs if (part := config.__dict__.get(name)) is not None}
+    before = {"": config._attn_implementation, **{name: part._attn_implementation for name, part in parts.items()}}
+    module.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        module.set_attn_implementation(before)
+
+
 def register_tree_attention() -> None:
     """Makes `attn_implementation="etude_tree"` known to transformers; without a layout it is plain attention."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -43,12 +63,29 @@ def register_tree_attention() -> None:
     AttentionMaskInterface.register(IMPLEMENTATION, _mask)
 
 
+def follow(module: PreTrainedModel) -> None:
+    """Makes a model attend with `etude_tree`, if it lets attention be chosen; some families have only their own."""
+    register_tree_attention()
+    module.set_attn_implementation(IMPLEMENTATION)
+
+
+def follows(module: PreTrainedModel) -> bool:
+    """Whether the model attends with `etude_tree`."""
+    return bool(module.config._attn_implementation == IMPLEMENTATION)
+
+
 def _mask(*arguments: Any, **settings: Any) -> Tensor | None:
     from transformers.masking_utils import sdpa_mask
 
+    asked = now_asked()
     if _layout.get() is not None:
         return None
-    return sdpa_mask(*arguments, **settings)
+    if asked is None:
+        return sdpa_mask(*arguments, **settings)
+    mask = sdpa_mask(*arguments, **{**settings, "allow_is_causal_skip": False})
+    if mask is not None:
+        asked.note_mask(mask, settings["mask_function"])
+    return mask
 
 
 def attend(
@@ -63,11 +100,23 @@ def attend(
     softcap: float | None = None,
     **settings: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention signature: query [1, H, T, D], key and value [1, K, T, D] to [1, T, H, D]."""
-    layout = _layout.get()
+    """transformers' attention signature: query [1, H, T, D], key and value [1, K, T, D] to [1, T, H, D].
+
+    Raises ModelError for a setting that it would have to ignore.
+    """
+    refuse_unknown(module, settings if dropout == 0.0 else {**settings, "dropout": dropout})
+    layout, asked = _layout.get(), now_asked()
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if layout is None:
+        if asked is not None:
+            asked.note_layer(module, attention_mask, sliding_window)
         return _attend_plainly(module, query, key, value, attention_mask, scale, softcap, settings), None
+    if query.is_cuda:
+        on_gpu = gpu_attention.attend(
+            query[0], key[0], value[0], layout, scale=scale, window=sliding_window, cap=softcap
+        )
+        if on_gpu is not None:
+            return on_gpu[None], None
     q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
     if sliding_window is None and softcap is None:
         out = cast("Tensor", TreeAttention.apply(q, k, v, layout, scale))  # type: ignore[no-untyped-call]

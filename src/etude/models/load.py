@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from etude.errors import ModelError
-from etude.models.attention import IMPLEMENTATION, register_tree_attention
+from etude.models.attention import follow
 from etude.models.loaded import LoadedModel
 from etude.models.options import ModelOptions, Precision
 from etude.models.probe import proven_way
@@ -88,6 +88,7 @@ def load(model: str | ModelOptions) -> LoadedModel:
         folder=folder,
         base_hash=folder_hash(folder),
         way=proven_way(module, where=options.name),
+        checkpointing=options.activation_checkpointing,
     )
 
 
@@ -97,7 +98,6 @@ def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    register_tree_attention()
     unreadable = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -106,7 +106,6 @@ def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
-            attn_implementation=IMPLEMENTATION,
             output_loading_info=True,
         )
     except (*unreadable, StrictDataclassError) as error:
@@ -119,6 +118,7 @@ def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             where=str(folder),
             remedy="copy or save the model again",
         )
+    follow(module)
     return cast("PreTrainedModel", module)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from etude.batch import Batch
+from etude.models.lengths import alike
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,21 +19,31 @@ def hidden_row_by_row(module: PreTrainedModel, batch: Batch) -> Tensor:
 
     Exact for any causal model: what stands right of a token cannot change it.
     """
-    paths = leaf_paths(batch)
+    place_T = torch.zeros(len(batch.tokens_T), dtype=torch.long)
+    parts: list[Tensor] = []
+    start = 0
+    for paths in alike(module, leaf_paths(batch)):
+        hidden_RLE = _padded_pass(module, batch, paths)
+        longest = hidden_RLE.shape[1]
+        for path in paths:
+            place_T[path] = start + torch.arange(len(path))
+            start += longest
+        parts.append(hidden_RLE.flatten(0, 1))
+    return torch.cat(parts).index_select(0, place_T.to(batch.tokens_T.device))
+
+
+def _padded_pass(module: PreTrainedModel, batch: Batch, paths: list[Tensor]) -> Tensor:
     longest = max(len(path) for path in paths)
     index_RL = torch.zeros(len(paths), longest, dtype=torch.long)
     real_RL = torch.zeros(len(paths), longest, dtype=torch.bool)
-    place_T = torch.zeros(len(batch.tokens_T), dtype=torch.long)
     for r, path in enumerate(paths):
         index_RL[r, : len(path)] = path
         real_RL[r, : len(path)] = True
-        place_T[path] = r * longest + torch.arange(len(path))
     device = batch.tokens_T.device
     out = module.base_model(
         input_ids=batch.tokens_T[index_RL.to(device)], attention_mask=real_RL.long().to(device), use_cache=False
     )
-    hidden_RLE = cast("Tensor", out.last_hidden_state)
-    return hidden_RLE.flatten(0, 1).index_select(0, place_T.to(device))
+    return cast("Tensor", out.last_hidden_state)
 
 
 def leaf_paths(batch: Batch) -> list[Tensor]:

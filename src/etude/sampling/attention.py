@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from etude.errors import ModelError
+from etude.models.attention import attention_set_to
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -86,19 +87,6 @@ def decoding_attention(module: PreTrainedModel) -> AbstractContextManager[None]:
 
     AttentionInterface.register(IMPLEMENTATION, attend)
     return attention_set_to(module, IMPLEMENTATION)
-
-
-@contextmanager
-def attention_set_to(module: PreTrainedModel, implementation: str) -> Iterator[None]:
-    """Inside the block the model attends with this implementation; afterwards with whatever was set before."""
-    config = module.config
-    parts = {name: part for name in config.sub_configs if (part := config.__dict__.get(name)) is not None}
-    before = {"": config._attn_implementation, **{name: part._attn_implementation for name, part in parts.items()}}
-    module.set_attn_implementation(implementation)
-    try:
-        yield
-    finally:
-        module.set_attn_implementation(before)
 
 
 def attend(

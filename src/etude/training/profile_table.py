@@ -19,9 +19,9 @@ BETWEEN = ("held-out look", "saving")
 PHASES = ("packing", "forward", "backward", "gradients over ranks", "optimizer")
 PRODUCTS = "matrix products"
 KINDS = {
-    "optimizer": r"adam|linalg_vector_norm|_foreach_",
-    "attention": r"scaled_dot_product|flash|fmha|attention|tree_softmax|rope_|rows_",
-    PRODUCTS: r"^aten::(\w*mm_?|mv|dot|linear|matmul|einsum)$|gemm|gemv|cutlass|nvjet|xmma|cublas",
+    "optimizer": r"adam|linalg_vector_norm|_foreach_|sums_of_squares",
+    "attention": r"scaled_dot_product|flash|fmha|attention|attend|tree_softmax|rope_|rows_",
+    PRODUCTS: r"^aten::(\w*mm_?|mv|dot|linear|matmul|einsum)$|kernel: product|gemm|gemv|cutlass|nvjet|xmma|cublas",
     "norms, activations, softmax": r"norm|softmax|silu|gelu|swiglu|sigmoid|tanh|rsqrt|logsumexp",
     "copies and layout": r"copy|(_|::)(to|t)$|cat|stack|index|gather|scatter|fill|zero|empty|clone|contiguous|slice|"
     r"view|split|transpose|stride|expand|select|narrow|pad|arange|resize|mem(cpy|set)|detach|alias|squeeze|item|"
