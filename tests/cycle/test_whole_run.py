@@ -155,11 +155,25 @@ def test_a_run_that_memory_made_smaller_says_so_everywhere(finished: Desk, desk:
     assert losses[0][0] == pytest.approx(losses[1][0], abs=0.2), "dropout's masks differ, the rows do not"
 
 
+def test_a_profile_is_one_command_and_changes_nothing(finished: Desk, desk: Desk) -> None:
+    words = said(desk.etude("train", "toy.yaml", "--profile"))
+    run = RunDirectory(desk.folder / "runs/toy")
+    page = (run.path / "profile.txt").read_text(encoding="utf-8")
+    assert "profile: an update takes " in words
+    assert "profile: matrix products take " in words
+    assert "USDT" not in words
+    assert page.startswith("Profile of updates 6 to 8: ")
+    assert {"profile.txt", "profile.trace.json.gz"} <= set(run.manifest().files)
+    assert run.manifest().verify(run.path) == []
+    assert weights(run.path) == weights(finished.folder / "runs/toy")
+    assert diary(run.path) == diary(finished.folder / "runs/toy")
+
+
 def test_a_sample_that_memory_cannot_hold_is_one_clear_line(desk: Desk) -> None:
     done = desk.etude("train", "toy.yaml", ETUDE_FAULT="loop.pass:5=oom")
     assert done.code == 2
     assert "memory ran out on a single sample of " in done.last_line
-    assert "lower data.max_tokens" in done.last_line
+    assert "or lower data.max_tokens" in done.last_line
     assert "Traceback" not in done.words
     assert RunDirectory(desk.folder / "runs/toy").state == "failed"
 

@@ -91,7 +91,7 @@ def test_a_single_sample_without_room_ends_the_run_in_one_line(memory, tmp_path:
     memory(3, at=point)
     place = Place(folder=tmp_path, run_id="r")
     with pytest.raises(
-        EtudeError, match=r"^update \d: rows:\d+: memory ran out on a single sample of .* lower data\.max_tokens"
+        EtudeError, match=r"^update \d: rows:\d+: memory ran out on a single sample of .* or lower data\.max_tokens"
     ) as caught:
         small_run(source=source(), place=place, save_every=1, heldout=source(), heldout_every=2)
     assert caught.value.exit_code == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,7 @@ from etude.runs.store import Store
 from etude.techniques.policy import Policy, attach
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
+from etude.training.profile import Profile
 from etude.training.progress import Hook, Progress
 from etude.training.ranks import Ranks
 from etude.training.saving import Place
@@ -56,6 +57,8 @@ class Finished:
     verdicts: tuple[Verdict, ...]
     gap: Gap | None
     seconds: Mapping[str, float]
+    profile: tuple[str, ...] = ()
+    """The main lines of `profile.txt`, where one was asked for."""
 
 
 @dataclass
@@ -69,6 +72,7 @@ class _Work:
     ranks: Ranks
     command: tuple[str, ...]
     resume: bool
+    profile: Profile | None
     made: tuple[Path, ...]
     """Folders that this run made, the innermost first."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -92,10 +96,13 @@ def fine_tune(
     *,
     command: Sequence[str] = (),
     resume: bool = False,
+    profile: bool = False,
     show: Show | None = None,
     ranks: Ranks | None = None,
 ) -> Finished | None:
     """One run: everything that `run_file` says, written to its output folder. None on other ranks than the main one.
+
+    With `profile`, some steady updates are recorded into `profile.txt`; the run stays as it is.
 
     Raises:
         EtudeError: anything the user can mend; the run's folder says how far it got.
@@ -118,7 +125,8 @@ def fine_tune(
     except EtudeError:
         _remove_empty(made)
         raise
-    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, made)
+    recorder = Profile(run.path) if profile else None
+    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, recorder, made)
     try:
         with stop_requests_interrupt():
             return _lead(work)
@@ -199,7 +207,8 @@ def _lead(work: _Work) -> Finished:
     write_report(run.path, status="finished")
     manifest.finished(run.path).save(run.path)
     _index(run, show)
-    return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds))
+    lines = work.profile.lines if work.profile else ()
+    return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds), lines)
 
 
 def _tasks(run_file: RunFile) -> dict[str, tuple[Task, str]]:
@@ -332,14 +341,14 @@ def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) 
         resume_with=RESUME,
         say=work.show.say,
     )
-    with work.show.progress("training") as on_progress, outward:
+    with work.show.progress("training") as on_progress, outward, work.profile or nullcontext():
 
         def tell(progress: Progress, _policy: Policy) -> None:
             on_progress(progress.step, progress.num_steps)
             for line in lines_about(progress):
                 work.show.say(line)
 
-        hooks: list[Hook] = [tell, outward]
+        hooks: list[Hook] = [tell, outward, *([work.profile] if work.profile else [])]
         return train(
             policy,
             _source(run_file, prepared.samples),

@@ -28,6 +28,7 @@ from etude.training.heldout import Best, heldout_loss
 from etude.training.memory import Room, Smaller, explained
 from etude.training.optimizer import MasterAdamW
 from etude.training.options import TrainOptions
+from etude.training.phases import phase
 from etude.training.progress import Hook, Progress
 from etude.training.ranks import Ranks
 from etude.training.saving import Place, Saver
@@ -153,13 +154,15 @@ class _Run:
                 progress = self._look(progress)
             progress = replace(progress, memory=self.room.tell())
             if saver is not None:
-                saver.write_down(progress, step.sample_ids)
+                with phase("saving"):
+                    saver.write_down(progress, step.sample_ids)
             for hook in self.hooks:
                 hook(progress, self.policy)
             faults.point("loop.after_update")
             stopping = self.ranks.any(stop.requested is not None)
             if saver is not None and (stopping or self._time_to_save()):
-                saver.save(self.step, self.optimizer, self.guard, self.best, self.room)
+                with phase("saving"):
+                    saver.save(self.step, self.optimizer, self.guard, self.best, self.room)
             if stopping and self.step < self.num_steps:
                 self._interrupt(saver, stop)
             if self._patience_is_over():
@@ -168,7 +171,7 @@ class _Run:
     def _updates(self) -> Iterator[tuple[Step, Progress]]:
         """Each step and what its update came to; a step that found no room in memory is pulled again, cut finer."""
         steps, started = self._steps(), time.perf_counter()
-        while (step := next(steps, None)) is not None:
+        while (step := self._pulled(steps)) is not None:
             try:
                 progress = self._update(step, started)
             except Smaller:
@@ -177,6 +180,11 @@ class _Run:
                 continue
             yield step, progress
             started = time.perf_counter()
+
+    @staticmethod
+    def _pulled(steps: Iterator[Step]) -> Step | None:
+        with phase("packing"):
+            return next(steps, None)
 
     def _steps(self) -> Iterator[Step]:
         steps = self.source.steps(
@@ -205,13 +213,14 @@ class _Run:
         mean_loss = figures.pop("loss")
         if faults.point("loop.nan_loss"):
             mean_loss = math.nan
-        norm = float(self.optimizer.gradient_norm())
+        with phase("optimizer"):
+            norm = float(self.optimizer.gradient_norm())
         rate = learning_rate(self.step, self.num_steps, self.options)
         skipped, warning = self.guard.judge(mean_loss, norm, step=number, sample_ids=step.sample_ids)
         if skipped is None:
             clip = self.options.clip_norm
             scale = clip / norm if 0 < clip < norm else 1.0
-            with explained("in the optimizer"):
+            with explained("in the optimizer"), phase("optimizer"):
                 self.optimizer.step(learning_rate=rate, gradient_scale=scale)
         else:
             self.optimizer.clear()
@@ -238,8 +247,10 @@ class _Run:
         sums: dict[str, Tensor] = {"loss": torch.zeros(())}
 
         def add(batch: Batch) -> None:
-            loss = self.objective.loss(batch, scores_of(self.policy, batch, self.objective))
-            torch.autograd.backward(loss.total / count)
+            with phase("forward"):
+                loss = self.objective.loss(batch, scores_of(self.policy, batch, self.objective))
+            with phase("backward"):
+                torch.autograd.backward(loss.total / count)
             faults.demand("loop.pass", len(batch.tokens_T))
             faults.point("loop.mid_accumulation")
             for name, value in {"loss": loss.total, **loss.sums}.items():
@@ -248,7 +259,9 @@ class _Run:
         seed_of_update(self.options.seed, number, self.ranks.rank)
         with self.policy.technique.learning(self.policy.model):
             self.room.passes(batches, add, self.ranks, update=number)
-        self.ranks.sum_gradients(self.policy.trainable.values())
+        if self.ranks.world > 1:
+            with phase("gradients over ranks"):
+                self.ranks.sum_gradients(self.policy.trainable.values())
         totals = self.ranks.sum_named({name: float(value) for name, value in sums.items()})
         return {name: total / count for name, total in totals.items()}
 
@@ -267,7 +280,8 @@ class _Run:
 
     def _look(self, progress: Progress) -> Progress:
         assert self.heldout is not None
-        loss = heldout_loss(self.policy, self.heldout, self.objective, self.ranks, room=self.room, update=self.step)
+        with phase("held-out look"):
+            loss = heldout_loss(self.policy, self.heldout, self.objective, self.ranks, room=self.room, update=self.step)
         self.best.look(loss, self.step, self.policy.trainable)
         self.last_look = loss
         return replace(progress, heldout_loss=loss)

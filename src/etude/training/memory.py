@@ -19,7 +19,7 @@ from etude.errors import EtudeError
 from etude.training.ranks import Ranks
 
 SAID_ON_A_CPU = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
-REMEDY = "lower data.max_tokens, or take a smaller model or a technique with fewer weights; checkpoints are unharmed"
+REMEDY = "set model.activation_checkpointing to always, or lower data.max_tokens; checkpoints are unharmed"
 
 
 def ran_out(error: BaseException) -> bool:

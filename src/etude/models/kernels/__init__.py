@@ -14,12 +14,14 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.profiler import record_function
 
 from etude.models.source import cache_folder
 
@@ -42,6 +44,11 @@ FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-fno-trapping
 """Sums are reordered only where the source says so; NaN and infinity keep their meaning."""
 SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
 COMPILE_SECONDS = 60
+PROFILED = "kernel: "
+"""Before a kernel's name among a profile's events."""
+
+shown_to_profiler = False
+"""Set while a profile is recorded: torch's profiler does not see through ctypes."""
 
 
 @cache
@@ -131,7 +138,8 @@ def run(name: str, *arguments: Tensor | float | int | None, strided: bool = Fals
     function = _function(f"{name}_{SUFFIX[first.dtype]}")
     if function.argtypes is None:
         function.argtypes = [_type_of(one) for one in arguments]
-    function(*pointers)
+    with record_function(f"{PROFILED}{name}") if shown_to_profiler else nullcontext():
+        function(*pointers)
 
 
 def _type_of(argument: Tensor | float | int | None) -> type[Any]:
