@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from bench.measured import read_job
 from etude.batch import Sample, TokenRow
@@ -123,6 +125,11 @@ def samples_for(source: str, renderer: Renderer, *, count: int, length: int | No
     return [found[at] for at in epoch_order(len(found), seed=0, epoch=0)[:count]]
 
 
+def plain(numbers: Iterable[float]) -> list[float]:
+    """Tuples and arrays alike, as JSON knows them."""
+    return [one.item() if isinstance(one, np.generic) else one for one in numbers]
+
+
 def main() -> None:
     """Writes rows, the model's folder and a fresh adapter, from which both sides start."""
     job = read_job()
@@ -140,7 +147,7 @@ def main() -> None:
                 "model": str(model.folder),
                 "adapter": str(adapter.resolve()),
                 "samples_per_step": job["samples_per_step"],
-                "samples": [[(row.tokens, row.weights) for row in one.rows] for one in samples],
+                "samples": [[(plain(row.tokens), plain(row.weights)) for row in one.rows] for one in samples],
             }
         ),
         encoding="utf-8",
