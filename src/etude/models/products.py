@@ -18,9 +18,14 @@ TILE = 32
 Pair = tuple[Tensor, Tensor]
 
 
+def takes_any_length(dtype: torch.dtype) -> bool:
+    """Whether no shape costs a compilation: any multiple of TILE rows will do."""
+    return dtype == torch.bfloat16 and kernels.multiplies()
+
+
 def rank_step(dtype: torch.dtype) -> int:
     """Ranks of thin matrices are rounded up to this, with zeros."""
-    return TILE if dtype == torch.bfloat16 and kernels.multiplies() else 1
+    return TILE if takes_any_length(dtype) else 1
 
 
 def _on_tiles(*lefts: Tensor) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from etude.batch import Batch, TokenRow
-from etude.models import fused, kernels
+from etude.models import fused, kernels, products
 from etude.models import recompute as recomputing
 from etude.models.attention import tree_layout
 from etude.models.gpu_kernels import BLOCK
@@ -59,17 +59,17 @@ def site_states(
     if not packs_at_this_length(module, batch) or way == "rows":
         return hidden_row_by_row(module, batch).index_select(0, batch.site_S)
     if way == "fused":
-        tokens, layout = _padded(module, batch)
-        step = step_of(module.dtype)
+        step = products.TILE if products.takes_any_length(module.dtype) else step_of(module.dtype)
+        tokens, layout = _padded(module, batch, step=step)
         states = fused.site_states(module, tokens, layout, batch.site_S, step=step, recompute=recompute)
         if states is not None:
             return states
     return hidden_states(module, batch, recompute=recompute).index_select(0, batch.site_S)
 
 
-def _padded(module: PreTrainedModel, batch: Batch) -> tuple[Tensor, Layout]:
+def _padded(module: PreTrainedModel, batch: Batch, *, step: int | None = None) -> tuple[Tensor, Layout]:
     """Token ids and layout of a batch, rounded up to a length that comes again."""
-    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step_of(module.dtype))
+    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step or step_of(module.dtype))
     return nn.functional.pad(batch.tokens_T, (0, padding)), layout_of(batch, padding=padding)
 
 
