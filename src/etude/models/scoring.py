@@ -19,7 +19,7 @@ from etude.models.gpu_kernels import BLOCK
 from etude.models.layout import Layout, layout_of
 from etude.models.lengths import packs_at_this_length
 from etude.models.loaded import Way
-from etude.models.rows import hidden_row_by_row
+from etude.models.rows import site_states_by_row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,7 +49,7 @@ def score(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor
 def site_states(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
     """Final hidden states at the sites, [S, E], before the head."""
     if not packs_at_this_length(module, batch) or way == "rows":
-        return hidden_row_by_row(module, batch).index_select(0, batch.site_S)
+        return site_states_by_row(module, batch)
     if way == "fused":
         tokens, layout = _padded(module, batch)
         states = fused.site_states(module, tokens, layout, batch.site_S)
