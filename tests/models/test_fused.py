@@ -17,12 +17,13 @@ from etude.models.probe import proven_way
 from etude.models.projections import Projections
 from etude.models.scoring import score, site_states
 from etude.techniques.lora import LoRA
-from tests.models.test_scoring import FAMILIES, SIZES, batch_of, family, some_rows
+from tests.models.families import PACKED, SIZES, family
+from tests.models.test_scoring import batch_of, some_rows
 from tests.toy import toy_loaded
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler on this machine")
 CONFIGS = {
-    "llama": FAMILIES["llama"],
+    "llama": PACKED["llama"],
     "wide heads": T.LlamaConfig(**SIZES, head_dim=32),
     "biases": T.LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True),
     "rope scaled": T.LlamaConfig(

@@ -1,58 +1,37 @@
-"""Packed scoring equals the model's own forward pass: log-probabilities and gradients, for many families."""
+"""Scoring: any tree, chunks, windows of rows; `test_exactness` holds it against many families."""
 
 from __future__ import annotations
 
-import pytest
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
 import torch
-import transformers as T
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from etude.batch import Batch, Sample, TokenRow
 from etude.models import attention
-from etude.models.attention import IMPLEMENTATION, register_tree_attention
-from etude.models.probe import probe_batch, proven_way
+from etude.models.attention import IMPLEMENTATION, attention_set_to, follows, register_tree_attention
 from etude.models.scoring import score, score_rows
 from etude.packing import pack
+from tests.models.families import family, forget_long_rows
 from tests.toy import toy_loaded, toy_module
 
-SIZES = {
-    "vocab_size": 97, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 128, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-WITHOUT_GQA = {name: value for name, value in SIZES.items() if name != "num_key_value_heads"}
-FAMILIES = {
-    "llama": T.LlamaConfig(**SIZES),
-    "qwen2": T.Qwen2Config(**SIZES),
-    "qwen3": T.Qwen3Config(**SIZES, head_dim=16),
-    "mistral": T.MistralConfig(**SIZES, sliding_window=6),
-    "gemma2": T.Gemma2Config(**SIZES, head_dim=16, sliding_window=6, query_pre_attn_scalar=16),
-    "gemma3": T.Gemma3TextConfig(**SIZES, head_dim=16, sliding_window=6, query_pre_attn_scalar=16),
-    "phi": T.PhiConfig(**{**SIZES, "num_key_value_heads": 4}),
-    "phi3": T.Phi3Config(**SIZES),
-    "gpt2": T.GPT2Config(vocab_size=97, n_embd=64, n_layer=3, n_head=4, n_positions=128),
-    "gpt_neox": T.GPTNeoXConfig(**WITHOUT_GQA),
-    "smollm3": T.SmolLM3Config(**SIZES),
-    "olmo2": T.Olmo2Config(**SIZES),
-    "cohere": T.CohereConfig(**SIZES, logit_scale=0.25),
-    "granite": T.GraniteConfig(**SIZES, logits_scaling=3.0),
-}
+if TYPE_CHECKING:
+    import pytest
+    from transformers import PreTrainedModel
 
 
-def family(name: str) -> T.PreTrainedModel:
-    torch.manual_seed(0)
-    register_tree_attention()
-    return T.AutoModelForCausalLM.from_config(FAMILIES[name], attn_implementation=IMPLEMENTATION).eval()
-
-
-def plain_log_probabilities(module: T.PreTrainedModel, rows: list[tuple[int, ...]]) -> Tensor:
-    """Each row alone through the model's own forward pass, whole vocabulary."""
+def plain_log_probabilities(module: PreTrainedModel, rows: list[tuple[int, ...]]) -> Tensor:
+    """Each row alone through the model's own forward pass and attention, whole vocabulary."""
     parts = []
-    for row in rows:
-        tokens = torch.tensor([row])
-        logits = module(input_ids=tokens, use_cache=False).logits[0, :-1].float()
-        parts.append(logits.log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0])
+    with attention_set_to(module, "eager") if follows(module) else nullcontext():
+        for row in rows:
+            forget_long_rows(module)
+            tokens = torch.tensor([row])
+            logits = module(input_ids=tokens[:, :-1], use_cache=False).logits[0].float()
+            parts.append(logits.log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0])
     return torch.cat(parts)
 
 
@@ -66,39 +45,6 @@ def some_rows() -> list[tuple[int, ...]]:
     draw = lambda n: tuple(torch.randint(3, 97, (n,), generator=generator).tolist())  # noqa: E731
     prefix, branch = draw(12), draw(10)
     return [prefix + draw(9), prefix + branch + draw(5), prefix + branch + draw(17), draw(30), prefix]
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_packed_log_probabilities_and_gradients_equal_the_plain_forward(name: str) -> None:
-    module, rows = family(name), some_rows()
-    packed = score(module, batch_of(rows))
-    packed.sum().backward()
-    of_packed = {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
-    module.zero_grad()
-    plain = plain_log_probabilities(module, rows)
-    plain.sum().backward()
-    assert (packed - plain).abs().max() < 2e-5
-    for parameter_name, parameter in module.named_parameters():
-        if parameter.grad is not None:
-            scale = parameter.grad.abs().max() + 1e-3
-            assert (of_packed[parameter_name] - parameter.grad).abs().max() / scale < 2e-4, parameter_name
-
-
-@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
-def test_probe_accepts_families_that_pack(name: str) -> None:
-    assert proven_way(family(name), where=name) != "rows"
-
-
-def test_probe_sends_recurrent_models_row_by_row(caplog: pytest.LogCaptureFixture) -> None:
-    torch.manual_seed(0)
-    module = T.AutoModelForCausalLM.from_config(
-        T.MambaConfig(vocab_size=97, hidden_size=64, num_hidden_layers=2)
-    ).eval()
-    assert proven_way(module, where="mamba") == "rows"
-    assert "cannot be packed" in caplog.text
-    rows = some_rows()
-    unpacked = score(module, batch_of(rows), way="rows")
-    assert (unpacked - plain_log_probabilities(module, rows)).abs().max() < 1e-4
 
 
 def test_recomputed_attention_weights_give_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +95,3 @@ def test_score_rows_gives_every_token_of_every_row() -> None:
     assert [len(one) for one in scored] == [len(row) - 1 for row in rows]
     assert (torch.cat(scored) - plain_log_probabilities(model.module, rows)).abs().max() < 1e-5
     assert seen[-1] == (len(rows), len(rows))
-
-
-def test_probe_batch_has_a_nested_branch() -> None:
-    batch = probe_batch(100)
-    depth = [0 if s.parent < 0 else 1 for s in batch.segments]
-    grand = [s for s in batch.segments if s.parent >= 0 and batch.segments[s.parent].parent >= 0]
-    assert sum(depth) >= 3
-    assert len(grand) == 2

@@ -73,19 +73,21 @@ def _has_position_table(module: PreTrainedModel) -> bool:
     return any(name == "wpe" or "position" in name for name in tables)
 
 
-def alike(module: PreTrainedModel, paths: list[Tensor]) -> Iterator[list[Tensor]]:
-    """The rows in groups that one pass treats as it would treat each row alone."""
+def alike(module: PreTrainedModel, paths: list[Tensor]) -> Iterator[list[int]]:
+    """The rows, by number, in groups that one pass treats as it would treat each row alone."""
     rescaling = rescaling_of(module)
     if rescaling is None:
-        yield paths
+        yield list(range(len(paths)))
         return
-    short = [path for path in paths if len(path) <= rescaling.beyond]
-    long = [path for path in paths if len(path) > rescaling.beyond]
+    short, long = (
+        [i for i, path in enumerate(paths) if (len(path) > rescaling.beyond) == far] for far in (False, True)
+    )
     if short:
         yield short
     if long and not rescaling.by_length:
         yield long
-    for path in long if rescaling.by_length else ():
+        return
+    for i in long:
         with torch.no_grad():  # a short pass makes it forget the longest row so far
             module.base_model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=module.device), use_cache=False)
-        yield [path]
+        yield [i]

@@ -41,6 +41,8 @@ def proven_way(module: PreTrainedModel, *, where: str) -> Way:
     """
     from etude.models.scoring import score
 
+    if module.base_model is module:
+        raise ModelError(f"the layers of {type(module).__name__} cannot be asked without its head", where=where)
     trouble, windows = _asked(module)
     batch = probe_batch(module.config.get_text_config().vocab_size, beyond=_reach(windows)).to(module.device)
     distance = float("inf")

@@ -21,7 +21,7 @@ from etude.models.gpu_kernels import BLOCK
 from etude.models.layout import Layout, layout_of
 from etude.models.lengths import packs_at_this_length
 from etude.models.loaded import Way
-from etude.models.rows import hidden_row_by_row
+from etude.models.rows import site_states_by_row
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,7 +57,7 @@ def site_states(
     """Final hidden states at the sites, [S, E], before the head."""
     recompute = recomputing.is_wanted(module, len(batch.tokens_T), checkpointing)
     if not packs_at_this_length(module, batch) or way == "rows":
-        return hidden_row_by_row(module, batch).index_select(0, batch.site_S)
+        return site_states_by_row(module, batch)
     if way == "fused":
         step = products.TILE if products.takes_any_length(module.dtype) else step_of(module.dtype)
         tokens, layout = _padded(module, batch, step=step)
