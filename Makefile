@@ -43,7 +43,7 @@ bench-environments: $(PEERS)
 .venv-llamafactory/.ready: bench/requirements-llamafactory.txt
 .venv-bench/.ready .venv-llamafactory/.ready: | $(VENV)/.python
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet torch==2.13.0
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet $$(grep '^torch=' $<)
 	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	touch $@
 
