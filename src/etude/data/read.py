@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 
 from etude.data import hub
 from etude.data.check import BadRow, RowError, enough_good, quarantine
+from etude.data.collecting import without_collecting
 from etude.data.convert import convert, to_prompt
 from etude.data.detect import LOOKED_AT, Layout, Noted, detect
 from etude.data.fingerprint import Prints, PrintTaker, take_prints
@@ -191,6 +192,7 @@ def read(
     system: str | None = None,
     max_bad_share: float = 0.01,
     quarantine: Path | None = None,
+    streams: bool | None = None,
 ) -> Records:
     """The records of a JSONL, JSON, CSV, TSV, Parquet or text file, a folder, or a hub name (`org/name:config#split`).
 
@@ -198,16 +200,19 @@ def read(
     answer, and that answer as reference. A tuple accepts several kinds (`(Prompt, Text)`). Unusable rows are written to
     the file `quarantine`; DataError for a source that cannot be read or detected, Problems when more than
     `max_bad_share` of its rows are unusable.
+
+    Rows that stream stay in their files and are read again whenever they are needed, which JSONL, CSV, TSV and text
+    allow; unless `streams` says otherwise, those of large files do.
     """
     accepted = kind if isinstance(kind, tuple) else () if kind is None else (kind,)
     found = find(source)
     known: dict[str, Noted] = {}
+    stay = _can_stream(found) and (_is_large(found) if streams is None else streams)
     while True:
-        reading = _Reading(
-            accepted, format, columns or {}, system, Prompt not in accepted, streams=_is_large(found), known=known
-        )
+        reading = _Reading(accepted, format, columns or {}, system, Prompt not in accepted, streams=stay, known=known)
         try:
-            digest = _read_all(found, reading)
+            with without_collecting():
+                digest = _read_all(found, reading)
             break
         except _MoreColumns as more:
             known[more.file] = more.noted
@@ -240,10 +245,11 @@ def content_sha256(source: str | Path) -> str | None:
     return digest.hexdigest() if found.hub is None else None
 
 
+def _can_stream(found: Sources) -> bool:
+    return found.hub is None and all(file.format in STREAMED for file in found.files)
+
+
 def _is_large(found: Sources) -> bool:
-    """Whether the rows should stay in their files, and can."""
-    if found.hub is not None or not all(file.format in STREAMED for file in found.files):
-        return False
     return sum(file.path.stat().st_size for file in found.files) > KEPT_BYTES
 
 
