@@ -116,27 +116,13 @@ class Cache:
     def _load(self, key: str) -> Prepared | None:
         """What is kept under the key; None if there is nothing, or if it is not what it was."""
         place = self.folder / key
-        try:
-            whole = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not (place / ABOUT).exists():
             return None
-        except (OSError, ValueError):
-            return self._damaged(place)
         try:
-            about = str(whole["about"])
-            if sha256(about.encode()).hexdigest() != whole["sha256"]:
-                return self._damaged(place)
-            content = json.loads(about)
-            if {name: _hash_of(place / name) for name in TYPES} != content["files"]:
-                return self._damaged(place)
-            arrays = {name: mapped(place / name, kind) for name, kind in TYPES.items()}
-            os.utime(place / ABOUT)
+            return _whole(place)
         except (OSError, StorageError, ValueError, KeyError, TypeError):
-            return self._damaged(place)
-        return _restored(content, arrays)
-
-    def _damaged(self, place: Path) -> None:
-        self.say(f"note: the prepared rows in {place} were damaged and are made again")
+            self.say(f"note: the prepared rows in {place} were damaged and are made again")
+            return None
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -165,6 +151,19 @@ class Cache:
             if room < 0:
                 with suppress(StorageError):
                     durable.remove(entry)
+
+
+def _whole(place: Path) -> Prepared:
+    """An entry whose every byte is what was written; ValueError and others if one is not."""
+    written = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+    about = str(written["about"])
+    if sha256(about.encode()).hexdigest() != written["sha256"]:
+        raise ValueError(ABOUT)
+    content = json.loads(about)
+    if {name: _hash_of(place / name) for name in TYPES} != content["files"]:
+        raise ValueError("numbers")
+    os.utime(place / ABOUT)  # when it was used last
+    return _restored(content, {name: mapped(place / name, kind) for name, kind in TYPES.items()})
 
 
 def _restored(content: Mapping[str, Any], arrays: Mapping[str, Any]) -> Prepared:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BadRow", "Records", "content_sha256", "read"]
+__all__ = ["BadRow", "Content", "Records", "content_of", "read"]
 
 Kind = type | tuple[type, ...] | None
 KEPT_BYTES = 4 << 20
@@ -236,13 +236,27 @@ def read(
     )
 
 
-def content_sha256(source: str | Path) -> str | None:
-    """What `Records.sha256` would be, without reading rows; None for hub data sets, which only reading can tell."""
+@dataclass(frozen=True)
+class Content:
+    """What a source holds, by hash."""
+
+    sha256: str
+    """As `Records.sha256` would be."""
+    files: tuple[tuple[str, str], ...]
+    """Each file's name and its own sha256."""
+    left_out: tuple[str, ...]
+
+
+def content_of(source: str | Path) -> Content | None:
+    """What reading the source would find; None for hub data sets, which only reading can tell."""
     found = find(source)
-    digest = sha256()
+    whole = sha256()
+    files: list[tuple[str, str]] = []
     for file in found.files:
-        _hash_file(file, digest)
-    return digest.hexdigest() if found.hub is None else None
+        own = sha256()
+        _hash_file(file, whole, own)
+        files.append((file.name, own.hexdigest()))
+    return Content(whole.hexdigest(), tuple(files), found.left_out) if found.hub is None else None
 
 
 def _can_stream(found: Sources) -> bool:
@@ -266,10 +280,11 @@ def _read_all(found: Sources, reading: _Reading) -> str:
     return digest.hexdigest()
 
 
-def _hash_file(file: SourceFile, digest: _Hash) -> None:
+def _hash_file(file: SourceFile, *digests: _Hash) -> None:
     with opened(file) as content:
         while block := content.read(HASHED_BYTES):
-            digest.update(block)
+            for digest in digests:
+                digest.update(block)
 
 
 def _good(rows: Iterator[RawRow | BadRow], bad: list[BadRow]) -> Iterator[RawRow]:
