@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> int:
 
 def fine_tune_and_tell(run_file: RunFile, command: list[str], *, resume: bool = False, profile: bool = False) -> int:
     """One run with its progress on the terminal; `command` is what would be typed after `etude` to repeat it."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # processes that a run starts never tokenize
     from etude.cli.terminal import quiet_libraries
     from etude.cycle.fine_tune import fine_tune
 

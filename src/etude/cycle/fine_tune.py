@@ -16,18 +16,16 @@ from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
+from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
 from etude.data.batches import OfflineBatches
-from etude.data.prepare import Prepared, prepare
-from etude.data.read import Records, read
-from etude.data.render import Renderer
-from etude.data.split import split
+from etude.data.prepare import Prepared
 from etude.errors import ConfigError, EtudeError, Interrupted, StorageError
 from etude.evaluation.harness import asked, check_rows, evaluate
 from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task, as_task
-from etude.models.load import load, load_tokenizer, precision_name
+from etude.models.load import load, precision_name
 from etude.models.loaded import LoadedModel, Subject
 from etude.pages.report import write_report
 from etude.runs.directory import RunDirectory, claim
@@ -227,47 +225,6 @@ def _quarantine(run_file: RunFile) -> Path:
     return Path(f"{run_file.output}.quarantine.jsonl")
 
 
-def prepare_rows(run_file: RunFile, show: Show, *, quarantine: Path | None) -> Prepared:
-    """Reads, splits, renders and checks the rows."""
-    data = run_file.data
-
-    def read_rows(source: str) -> Records:
-        return read(
-            source,
-            run_file.objective.learns_from,
-            format=data.format,
-            columns=data.columns,
-            system=data.system,
-            max_bad_share=data.max_bad_share,
-            quarantine=quarantine,
-        )
-
-    rows = read_rows(data.train)
-    show.say(f"{data.train}: {rows.detected}")
-    if isinstance(data.holdout, str):
-        kept, heldout = rows, read_rows(data.holdout)
-    else:
-        kept, heldout = split(rows, data.holdout, seed=run_file.training.seed)
-    renderer = Renderer(load_tokenizer(run_file.model.name, revision=run_file.model.revision))
-    with show.progress("preparing rows") as on_progress:
-        prepared = prepare(
-            kept,
-            renderer,
-            heldout=heldout,
-            max_tokens=data.max_tokens,
-            over_length=data.over_length,
-            max_bad_share=data.max_bad_share,
-            quarantine=quarantine,
-            on_progress=on_progress,
-        )
-    counts = prepared.summary.tokens
-    show.say(
-        f"{len(prepared.samples):,} rows to learn, {len(prepared.heldout):,} held out; {counts.total:,} tokens, "
-        f"{counts.learned:,} of them learned, longest row {counts.longest:,}"
-    )
-    return prepared
-
-
 def _begin(work: _Work, prepared: Prepared, model: LoadedModel) -> Manifest:
     """Writes down what this run is made of, or finds that a resumed run is still made of the same."""
     run, run_file = work.run, work.run_file
@@ -377,7 +334,7 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
     )
 
 
-def _source(run_file: RunFile, samples: tuple[Sample, ...]) -> OfflineBatches:
+def _source(run_file: RunFile, samples: Sequence[Sample]) -> OfflineBatches:
     data = run_file.data
     return OfflineBatches(samples=samples, tokens=data.tokens_at_once, share_prefixes=data.share_prefixes)
 

@@ -42,7 +42,8 @@ class Prints:
 
     def hexdigest(self, at: int) -> str:
         """As `fingerprint` gives it."""
-        return self.words[at].astype(">u8").tobytes().hex()
+        content: bytes = self.words[at].astype(">u8").tobytes()
+        return content.hex()
 
     def in_order(self) -> NDArray[np.intp]:
         """Places of the rows, sorted by hash (its first 128 bits)."""

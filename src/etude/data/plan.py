@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from etude.records import Message
 
@@ -60,8 +61,7 @@ class Skeleton:
         return "".join(contents[item.index] if isinstance(item, Slot) else item.text for item in self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A control token, or a piece of text to encode without any."""
 
     weight: float
@@ -71,12 +71,8 @@ class Step:
     """What the step gives, if that is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A sequence before encoding, and the text that the template makes of it."""
-
-    steps: tuple[Step, ...]
-    text: str
+Plan = tuple[Step, ...]
+"""A sequence before encoding."""
 
 
 @dataclass(frozen=True, slots=True)

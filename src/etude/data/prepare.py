@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from etude.data.check import SHOWN, BadRow, enough_good, quarantine
+from etude.data.collecting import without_collecting
 from etude.data.length import shorten, windows
 from etude.data.options import OverLength
 from etude.data.plan import Plan
@@ -136,7 +137,7 @@ def prepare(
     total = len(records) + len(kept)
     what = ", ".join(records.sources) or "the records"
     sides = (_Side(), _Side())
-    with closing(StoreWriter(folder)) as writer:
+    with closing(StoreWriter(folder)) as writer, without_collecting():
         way = _Way(renderer, writer, max_tokens, over_length)
         done = 0
         for side, rows in zip(sides, (records, kept), strict=True):
@@ -160,6 +161,7 @@ def prepare(
 
 
 def _parts(records: Records) -> Iterator[list[Record]]:
+    """The rows, a pass at a time."""
     rows = iter(records)
     while part := list(islice(rows, ROWS_PER_PASS)):
         yield part

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 
 from etude.data import hub
 from etude.data.check import BadRow, RowError, enough_good, quarantine
+from etude.data.collecting import without_collecting
 from etude.data.convert import convert, to_prompt
 from etude.data.detect import LOOKED_AT, Layout, Noted, detect
 from etude.data.fingerprint import Prints, PrintTaker, take_prints
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BadRow", "Records", "content_sha256", "read"]
+__all__ = ["BadRow", "Content", "Records", "content_of", "read"]
 
 Kind = type | tuple[type, ...] | None
 KEPT_BYTES = 4 << 20
@@ -191,6 +192,7 @@ def read(
     system: str | None = None,
     max_bad_share: float = 0.01,
     quarantine: Path | None = None,
+    streams: bool | None = None,
 ) -> Records:
     """The records of a JSONL, JSON, CSV, TSV, Parquet or text file, a folder, or a hub name (`org/name:config#split`).
 
@@ -198,16 +200,19 @@ def read(
     answer, and that answer as reference. A tuple accepts several kinds (`(Prompt, Text)`). Unusable rows are written to
     the file `quarantine`; DataError for a source that cannot be read or detected, Problems when more than
     `max_bad_share` of its rows are unusable.
+
+    Rows that stream stay in their files and are read again whenever they are needed, which JSONL, CSV, TSV and text
+    allow; unless `streams` says otherwise, those of large files do.
     """
     accepted = kind if isinstance(kind, tuple) else () if kind is None else (kind,)
     found = find(source)
     known: dict[str, Noted] = {}
+    stay = _can_stream(found) and (_is_large(found) if streams is None else streams)
     while True:
-        reading = _Reading(
-            accepted, format, columns or {}, system, Prompt not in accepted, streams=_is_large(found), known=known
-        )
+        reading = _Reading(accepted, format, columns or {}, system, Prompt not in accepted, streams=stay, known=known)
         try:
-            digest = _read_all(found, reading)
+            with without_collecting():
+                digest = _read_all(found, reading)
             break
         except _MoreColumns as more:
             known[more.file] = more.noted
@@ -231,19 +236,34 @@ def read(
     )
 
 
-def content_sha256(source: str | Path) -> str | None:
-    """What `Records.sha256` would be, without reading rows; None for hub data sets, which only reading can tell."""
+@dataclass(frozen=True)
+class Content:
+    """What a source holds, by hash."""
+
+    sha256: str
+    """As `Records.sha256` would be."""
+    files: tuple[tuple[str, str], ...]
+    """Each file's name and its own sha256."""
+    left_out: tuple[str, ...]
+
+
+def content_of(source: str | Path) -> Content | None:
+    """What reading the source would find; None for hub data sets, which only reading can tell."""
     found = find(source)
-    digest = sha256()
+    whole = sha256()
+    files: list[tuple[str, str]] = []
     for file in found.files:
-        _hash_file(file, digest)
-    return digest.hexdigest() if found.hub is None else None
+        own = sha256()
+        _hash_file(file, whole, own)
+        files.append((file.name, own.hexdigest()))
+    return Content(whole.hexdigest(), tuple(files), found.left_out) if found.hub is None else None
+
+
+def _can_stream(found: Sources) -> bool:
+    return found.hub is None and all(file.format in STREAMED for file in found.files)
 
 
 def _is_large(found: Sources) -> bool:
-    """Whether the rows should stay in their files, and can."""
-    if found.hub is not None or not all(file.format in STREAMED for file in found.files):
-        return False
     return sum(file.path.stat().st_size for file in found.files) > KEPT_BYTES
 
 
@@ -260,10 +280,11 @@ def _read_all(found: Sources, reading: _Reading) -> str:
     return digest.hexdigest()
 
 
-def _hash_file(file: SourceFile, digest: _Hash) -> None:
+def _hash_file(file: SourceFile, *digests: _Hash) -> None:
     with opened(file) as content:
         while block := content.read(HASHED_BYTES):
-            digest.update(block)
+            for digest in digests:
+                digest.update(block)
 
 
 def _good(rows: Iterator[RawRow | BadRow], bad: list[BadRow]) -> Iterator[RawRow]:

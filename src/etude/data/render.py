@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from etude.data.plain import PROBE, PlainTokenizer
 from etude.data.plan import Kitchen, Plan, Skeleton, Step
@@ -54,8 +54,7 @@ class RenderedRow:
         return sum(weight > 0 for weight in self.weights)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
+class EncodedRow(NamedTuple):
     """The same, in its plainest form: what is learned as (start, stop, weight), in order, none of weight 0."""
 
     tokens: list[int]
@@ -153,12 +152,7 @@ class Renderer:
         known: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
         for prefix in (False, True):
             texts = list(
-                {
-                    step.text: None
-                    for plan in plans
-                    for step in plan.steps
-                    if step.tokens is None and step.prefix == prefix
-                }
+                {step.text: None for plan in plans for step in plan if step.tokens is None and step.prefix == prefix}
             )
             known[prefix].update(zip(texts, self._pieces(texts, prefix), strict=True))
         return [_assembled(plan, known) for plan in plans]
@@ -182,25 +176,28 @@ class Renderer:
         First those whose content spells a control token; then those whose answer would merge with the template's text
         before it (an answer that begins with a line break, say).
         """
-        spelt = [
-            at for at, plan in enumerate(plans) if any(self.plain.spells_control(step.text) for step in plan.steps)
-        ]
+        spelt = [at for at, plan in enumerate(plans) if any(self.plain.spells_control(step.text) for step in plan)]
         joints = {
             (before.text[-JOINT:], after.text[:JOINT], before.prefix and len(before.text) <= JOINT): None
             for plan in plans
-            for before, after in pairwise(plan.steps)
+            for before, after in pairwise(plan)
             if before.text and after.text
         }
         merging: set[tuple[str, str]] = set()
         for prefix in (False, True):
             pairs = [(left, right) for left, right, at_start in joints if at_start == prefix]
             whole = self.plain.encode([left + right for left, right in pairs], prefix=prefix)
-            lefts = self.plain.encode([left for left, _ in pairs], prefix=prefix)
-            rights = self.plain.encode([right for _, right in pairs])
-            parts = zip(pairs, whole, lefts, rights, strict=True)
-            merging.update(pair for pair, joined, left, right in parts if joined != left + right)
+            lefts = self._each([left for left, _ in pairs], prefix=prefix)
+            rights = self._each([right for _, right in pairs])
+            together = zip(pairs, whole, strict=True)
+            merging.update(pair for pair, joined in together if joined != lefts[pair[0]] + rights[pair[1]])
         merged = [at for at, plan in enumerate(plans) if merging and not merging.isdisjoint(_joints(plan))]
         return spelt, merged
+
+    def _each(self, texts: Sequence[str], *, prefix: bool = False) -> dict[str, list[int]]:
+        """Token ids by text."""
+        distinct = list(dict.fromkeys(texts))
+        return dict(zip(distinct, self.plain.encode(distinct, prefix=prefix), strict=True))
 
     def _text(self, record: Text) -> Plan:
         eos = self.tokenizer.eos_token_id
@@ -209,8 +206,7 @@ class Renderer:
         steps = [Step(0.0, tokens=(token,)) for token in self._before_text]
         prefix = self.plain.prefix_after_control if steps else self.plain.prefix_at_start
         steps += [Step(1.0, text=record.text, prefix=prefix), Step(1.0, tokens=(int(eos),))]
-        around = [self.tokenizer.convert_ids_to_tokens(token) for token in (*self._before_text, int(eos))]
-        return Plan(tuple(steps), "".join(map(str, around[:-1])) + record.text + str(around[-1]))
+        return tuple(steps)
 
     def _text_opening(self) -> tuple[int, ...]:
         """What the tokenizer itself puts before a text: BOS, or nothing."""
@@ -247,8 +243,7 @@ class Renderer:
                 return DataError(
                     f"the chat template puts no end token behind message {at + 1}, so no end would be learned"
                 )
-        steps = self._kitchen.steps(skeleton, contents, messages, answer=answer)
-        return Plan(steps, skeleton.join(contents))
+        return self._kitchen.steps(skeleton, contents, messages, answer=answer)
 
     def _prove(self, template: ChatTemplate) -> None:
         """Raise ModelError unless the probe chats come out exactly as the tokenizer's own rendering."""
@@ -297,7 +292,7 @@ class Renderer:
 
 
 def _joints(plan: Plan) -> list[tuple[str, str]]:
-    pairs = pairwise(plan.steps)
+    pairs = pairwise(plan)
     return [(left.text[-JOINT:], right.text[:JOINT]) for left, right in pairs if left.text and right.text]
 
 
@@ -311,7 +306,7 @@ def _chats(record: Conversation | Preference) -> list[Chat]:
 def _assembled(plan: Plan, known: Sequence[Mapping[str, Sequence[int]]]) -> EncodedRow:
     tokens: list[int] = []
     spans: list[tuple[int, int, float]] = []
-    for step in plan.steps:
+    for step in plan:
         start = len(tokens)
         tokens += known[step.prefix][step.text] if step.tokens is None else step.tokens
         if not step.weight or len(tokens) <= max(start, 1):  # nothing predicts the first token

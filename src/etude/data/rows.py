@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 from etude.data.check import BadRow, RowError
 from etude.data.sources import SourceFile
@@ -30,8 +30,7 @@ MAGIC = (
 UTF_MARKS = ((b"\xff\xfe\x00\x00", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
+class RawRow(NamedTuple):
     """A row as columns and values; a row that is a list of messages or a bare string has one column."""
 
     origin: Origin

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
 
@@ -47,7 +47,7 @@ FLUSH_BYTES = 1 << 20
 class TokenStore(Sequence[Sample]):
     """Samples that look like a tuple of them; a slice is a view."""
 
-    arrays: Mapping[str, NDArray[np.generic]]
+    arrays: Mapping[str, NDArray[Any]]
     paths: tuple[str, ...]
     """The files that samples came from."""
     first: int = 0
@@ -113,7 +113,7 @@ class StoreWriter:
     """Takes samples one by one; with a folder they go to its files as they come, so memory stays small."""
 
     folder: Path | None = None
-    _held: dict[str, array[int] | array[float]] = field(default_factory=lambda: {n: array(t) for n, t in TYPES.items()})
+    _held: dict[str, array[Any]] = field(default_factory=lambda: {n: array(t) for n, t in TYPES.items()})
     _files: dict[str, BinaryIO] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("tokens", "span_start", "row_stop"), 0))
     _paths: dict[str, int] = field(default_factory=dict)
@@ -167,7 +167,7 @@ class StoreWriter:
             for file in self._files.values():
                 file.close()
 
-    def _array(self, name: str) -> NDArray[np.generic]:
+    def _array(self, name: str) -> NDArray[Any]:
         if self.folder is None:
             return np.frombuffer(self._held[name], dtype=TYPES[name])
         return mapped(self.folder / name, TYPES[name])
@@ -182,7 +182,7 @@ class StoreWriter:
                 del values[:]
 
 
-def mapped(path: Path, kind: str) -> NDArray[np.generic]:
+def mapped(path: Path, kind: str) -> NDArray[Any]:
     """A file's numbers without reading them: the system brings in what is looked at, and takes it back."""
     with path.open("rb") as file, explained(path):
         if not path.stat().st_size:
@@ -190,7 +190,7 @@ def mapped(path: Path, kind: str) -> NDArray[np.generic]:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=kind)
 
 
-def numbered(file: NDArray[np.generic], line: NDArray[np.generic]) -> NDArray[np.int32]:
+def numbered(file: NDArray[Any], line: NDArray[Any]) -> NDArray[np.int32]:
     """For each sample, which one of its origin's it is: 1, 2, …"""
     order = np.lexsort((np.arange(len(file)), line, file))
     is_first = np.ones(len(file), dtype=bool)

@@ -32,8 +32,8 @@ HEADING = re.compile(r"#{1,2} \S|= [^=].*[^=] =\s*$")
 class RowFile(Protocol):
     """A file of rows; what `again` gives for a row's bytes and line is what iterating gave."""
 
-    source: SourceFile
-
+    @property
+    def source(self) -> SourceFile: ...
     def __iter__(self) -> Iterator[RawRow | BadRow]: ...
     def again(self, content: bytes, line: int) -> RawRow: ...
 
@@ -63,7 +63,7 @@ def _refuse(source: SourceFile) -> None:
 def opened(source: SourceFile) -> Iterator[BufferedReader]:
     """The file's bytes; a refusal of the system becomes a DataError."""
     try:
-        file = source.path.open("rb", buffering=BUFFER_BYTES)
+        file = BufferedReader(source.path.open("rb", buffering=0), BUFFER_BYTES)
     except OSError as error:
         raise unreadable(error, source.name) from None
     with file:

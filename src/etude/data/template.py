@@ -82,7 +82,7 @@ class ChatTemplate:
         marks = [chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in source]
         self._open, self._close = marks[0], marks[1]
         self._slot = re.compile(f"{self._open}(\\d+){self._close}")
-        self._skeletons: dict[str, Skeleton] = {}
+        self._skeletons: dict[object, Skeleton] = {}
         self._controls = {str(token): at for at, token in tokenizer.added_tokens_decoder.items()}
 
     def learn_endings(self, tokens: frozenset[int]) -> None:
@@ -105,7 +105,7 @@ class ChatTemplate:
 
     def fill_all(self, chats: Sequence[Chat], *, answer: bool = False) -> list[Filled | DataError]:
         """What `fill` gives for each chat, or why it gives nothing; many at once cost less than one by one."""
-        taken: list[tuple[Skeleton, Marked] | DataError] = []
+        taken: list[Filled | DataError] = []
         for messages, tools in chats:
             try:
                 taken.append(self._skeleton(messages, tools, answer=answer))
@@ -117,15 +117,21 @@ class ChatTemplate:
             found if isinstance(found, DataError) else _filled(*found, rendered[at]) for at, found in enumerate(taken)
         ]
 
-    def _skeleton(self, messages: Sequence[Message], tools: Sequence[str], *, answer: bool) -> tuple[Skeleton, Marked]:
+    def _skeleton(self, messages: Sequence[Message], tools: Sequence[str], *, answer: bool) -> Filled:
+        """The skeleton of this structure of chat, and the contents that are to be put in."""
+        is_plain = not tools and all(map(_is_plain, messages))
+        key: object = (answer, *((message.role, bool(message.content)) for message in messages))
+        if is_plain and key in self._skeletons:
+            return self._skeletons[key], [message.text for message in messages if message.content]
         marked = self._mark(messages, tools)
-        key = json.dumps([marked.messages, marked.tools, answer])
+        if not is_plain:
+            key = json.dumps([marked.messages, marked.tools, answer])
         skeleton = self._skeletons.get(key)
         if skeleton is None:
             if len(self._skeletons) >= MOST_SKELETONS:
                 self._skeletons.clear()
             skeleton = self._skeletons[key] = self._take_apart(marked, messages, answer=answer)
-        return skeleton, marked
+        return skeleton, marked.contents
 
     def _render_all(self, chats: Sequence[Chat], *, answer: bool) -> Iterator[str | DataError]:
         """The template's own text of each chat; those of one set of tools that follow each other in one call."""
@@ -257,25 +263,25 @@ class ChatTemplate:
         return items
 
 
-def _filled(skeleton: Skeleton, marked: Marked, real: str | DataError) -> Filled | DataError:
+def _filled(skeleton: Skeleton, contents: list[str], real: str | DataError) -> Filled | DataError:
     """The contents as the template put them in: as they are, trimmed alike, or each in its own known way."""
     if isinstance(real, DataError):
         return real
-    if skeleton.join(marked.contents) == real:
-        return skeleton, marked.contents
+    if skeleton.join(contents) == real:
+        return skeleton, contents
     for change in TRANSFORMS[1:4]:
-        changed = [change(content) for content in marked.contents]
+        changed = [change(content) for content in contents]
         if skeleton.join(changed) == real:
             return skeleton, changed
     try:
-        return skeleton, _align(skeleton, marked, real)
+        return skeleton, _align(skeleton, contents, real)
     except DataError as error:
         return error
 
 
-def _align(skeleton: Skeleton, marked: Marked, real: str) -> list[str]:
+def _align(skeleton: Skeleton, contents: Sequence[str], real: str) -> list[str]:
     """The contents as the template changed them, each by a known transform; DataError if none explains the text."""
-    found = list(marked.contents)
+    found = list(contents)
     at = 0
     items = skeleton.items
     for number, item in enumerate(items):
@@ -286,7 +292,7 @@ def _align(skeleton: Skeleton, marked: Marked, real: str) -> list[str]:
             continue
         following = items[number + 1] if number + 1 < len(items) else None
         after = "" if following is None or isinstance(following, Slot) else following.text
-        content = marked.contents[item.index]
+        content = contents[item.index]
         fits = [change(content) for change in TRANSFORMS if real.startswith(change(content) + after, at)]
         if not fits:
             break
@@ -307,6 +313,16 @@ def _key(name: str, controls: Mapping[str, int]) -> str:
 
 def _objects(tools: Sequence[str]) -> Tools:
     return [json.loads(tool) for tool in tools]
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether a message is nothing but a role and a text."""
+    return (
+        type(message.content) is str
+        and message.name is None
+        and not message.tool_calls
+        and message.tool_call_id is None
+    )
 
 
 def _plain_message(message: Message) -> dict[str, Any]:
