@@ -15,7 +15,7 @@ OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_
 TESTING := $(OFFLINE) OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST  := $(BIN)/python -m pytest
 
-.PHONY: quickstart test test-all bench lint format docs clean
+.PHONY: quickstart test test-all bench bench-environments lint format docs clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -30,8 +30,22 @@ test-all: $(VENV)/.dev
 	$(TESTING) $(PYTEST) -n 2 --dist worksteal -m "not model"
 	$(OFFLINE) $(PYTEST) -n 0 -m model
 
-bench: $(VENV)/.dev
-	$(OFFLINE) $(BIN)/python -m bench
+# The peers have environments of their own; name others by TRL_PYTHON and LLAMAFACTORY_PYTHON.
+export TRL_PYTHON LLAMAFACTORY_PYTHON
+PEERS := $(if $(TRL_PYTHON),,.venv-bench/.ready) $(if $(LLAMAFACTORY_PYTHON),,.venv-llamafactory/.ready)
+
+bench: $(VENV)/.dev $(PEERS)
+	$(OFFLINE) $(BIN)/python -m bench agreement lora text full dpo grpo sample-32 sample-1 llamafactory products help
+
+bench-environments: $(PEERS)
+
+.venv-bench/.ready: bench/requirements-trl.txt
+.venv-llamafactory/.ready: bench/requirements-llamafactory.txt
+.venv-bench/.ready .venv-llamafactory/.ready: | $(VENV)/.python
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet $$(grep '^torch=' $<)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

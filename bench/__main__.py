@@ -1,29 +1,65 @@
-"""`python -m bench CASE`: runs one measurement and prints its table in Markdown, for bench/RESULTS.md."""
+"""`python -m bench CASE …`: runs measurements and prints their tables in Markdown, for bench/RESULTS.md."""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 
-from bench import banking77, help_time, training_step
+from bench.cases import PAIRED
+from bench.pairs import Options, run
 
-CASES = {
-    "help": (help_time.main, "time of `etude --help` and `etude check`"),
-    "step": (training_step.main, "rows/s, tokens/s and memory of training steps on BANKING77, tree against flat"),
-    "banking77": (banking77.main, "the table of a finished run of examples/banking77.yaml"),
+PAIRS = {case.name: case for case in PAIRED}
+OWN = {
+    "step": ("bench.step", "Etude's ways to compute a training step: kernels, prefix sharing"),
+    "memory": ("bench.memory", "least peak memory of each training case, the peer at its leanest"),
+    "long": ("bench.long_rows", "one row of 512 to 8,192 tokens: seconds and memory as work grows"),
+    "products": ("bench.products", "share of the training step in matrix products"),
+    "settings": ("bench.settings", "the peers' settings against each other"),
+    "accuracy": (
+        "bench.accuracy",
+        "whole command from file to measured adapter on BANKING77 (`--epochs`; over an hour)",
+    ),
 }
+"""Modules with `main(options)`."""
+ALONE = {
+    "help": ("bench.help_time", "time of `etude --help` and `etude check`"),
+    "banking77": ("bench.banking77", "the table of a finished run of examples/banking77.yaml"),
+    "startup": ("bench.startup", "time before the first update"),
+    "data": ("bench.data_scale", "data preparation as files grow"),
+    "gpu": ("bench.gpu", "the same on a GPU"),
+}
+"""Modules with `main()`; those that are not there are not listed."""
+
+
+def listing() -> str:
+    there = {name: entry for name, entry in ALONE.items() if find_spec(entry[0]) is not None}
+    says = {name: case.says for name, case in PAIRS.items()}
+    says.update({name: text for name, (_, text) in {**OWN, **there}.items()})
+    return "\n".join(f"  {name:<14} {text}" for name, text in says.items())
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the named case; without a name, the short ones that need no finished run."""
-    names = arguments or ["help", "step"]
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        print(f"no case {unknown[0]!r}; there are:")
-        for name, (_, says) in CASES.items():
-            print(f"  {name:<10} {says}")
-        return 2
-    for name in names:
-        CASES[name][0]()
+    """Runs the named cases; without a name, lists them."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("case", nargs="*")
+    parser.add_argument("--pairs", type=int, default=Options.pairs, help="runs of each side, by turns")
+    parser.add_argument("--steps", type=int, help="updates of a run (default: the case's own number)")
+    parser.add_argument("--epochs", type=float, default=Options.epochs, help="of the case `accuracy`")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.case if name not in {**PAIRS, **OWN, **ALONE}]
+    if unknown or not given.case:
+        print(f"{f'no case {unknown[0]!r}; ' if unknown else ''}there are:\n{listing()}")
+        return 2 if unknown else 0
+    options = Options(pairs=given.pairs, steps=given.steps, epochs=given.epochs)
+    for name in given.case:
+        if name in PAIRS:
+            run(PAIRS[name], options)
+        elif name in OWN:
+            import_module(OWN[name][0]).main(options)
+        else:
+            import_module(ALONE[name][0]).main()
     return 0
 
 

@@ -56,6 +56,18 @@ def test_disk_faults_look_like_the_real_thing(
     assert (tmp_path / "a").read_text() == "1"
 
 
+def test_memory_runs_out_wherever_more_than_the_number_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm(monkeypatch, "pass:300=oom, pass:2=nan")
+    for _ in range(2):
+        faults.demand("pass", 300)
+        faults.demand("other", 10_000)
+        with pytest.raises(MemoryError, match=r"301 at pass"):
+            faults.demand("pass", 301)
+    assert [faults.point("pass") for _ in range(3)] == [False, True, False], "other faults of the point still fire"
+    monkeypatch.delenv("ETUDE_TESTING")
+    faults.demand("pass", 301)
+
+
 @pytest.mark.parametrize("spec", ["a", "a=explode", "=kill", "a:x=kill"])
 def test_a_misspelt_fault_is_refused(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     arm(monkeypatch, spec)

@@ -5,25 +5,27 @@ Shape letters: T tokens of the tree, S sites (scored predictions), R rows (seque
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor, device
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One rendered sequence: its token ids and how strongly each is learned.
+    """One rendered sequence: its token ids and how strongly each is learned, as tuples or as arrays.
 
     `weights[i]` belongs to the prediction *of* token i from those before it, so `weights[0]` is 0.
     """
 
-    tokens: tuple[int, ...]
-    weights: tuple[float, ...]
+    tokens: Sequence[int] | NDArray[np.int32]
+    weights: Sequence[float] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from etude.batch import Batch, Sample, Segment, TokenRow
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MIN_SHARED = 8
 """Fewer common tokens than this are not worth a branch: each branch costs attention a group of its own."""
@@ -49,10 +53,9 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
     """
     rows = [row for sample in samples for row in sample.rows]
     assert rows, "a batch needs at least one row"
-    seen = [row.tokens[: _num_seen(row)] for row in rows]
-    arrays = [np.asarray(tokens, dtype=np.int64) for tokens in seen]
+    arrays = [np.asarray(row.tokens[: num_seen(row)], dtype=np.int64) for row in rows]
     tree = _Tree()
-    order = sorted(range(len(rows)), key=seen.__getitem__) if share else list(range(len(rows)))
+    order = sorted(range(len(rows)), key=lambda at: in_order(arrays[at])) if share else list(range(len(rows)))
     common = _common_with_next(arrays, order) if share else [0] * len(order)
     _grow(tree, arrays, order, common, depth=0, parent=-1, min_shared=max(1, min_shared))
     end_T = _ends(tree)
@@ -72,20 +75,27 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
     )
 
 
-def _num_seen(row: TokenRow) -> int:
+def num_seen(row: TokenRow) -> int:
     """Tokens before the last learned one (at least one)."""
-    return max(1, next((i for i in range(len(row.weights) - 1, 0, -1) if row.weights[i]), 0))
+    learned = np.flatnonzero(np.asarray(row.weights, dtype=np.float32))
+    return max(1, int(learned[-1])) if len(learned) else 1
+
+
+def in_order(tokens: Sequence[int] | NDArray[np.integer]) -> bytes:
+    """A key that sorts rows as their token ids would, number by number, but in one comparison of bytes."""
+    return np.asarray(tokens).astype(">u4").tobytes()
+
+
+def num_common(a: Sequence[int] | NDArray[np.integer], b: Sequence[int] | NDArray[np.integer]) -> int:
+    """Tokens that two rows have in common from their beginning on."""
+    n = min(len(a), len(b))
+    unequal = np.flatnonzero(np.asarray(a[:n]) != np.asarray(b[:n]))
+    return int(unequal[0]) if len(unequal) else n
 
 
 def _common_with_next(arrays: Sequence[np.ndarray], order: Sequence[int]) -> list[int]:
     """Tokens that each row, in sorted order, has in common with the next one."""
-    found: list[int] = []
-    for this, following in itertools.pairwise(order):
-        a, b = arrays[this], arrays[following]
-        n = min(len(a), len(b))
-        unequal = np.flatnonzero(a[:n] != b[:n])
-        found.append(int(unequal[0]) if len(unequal) else n)
-    return [*found, 0]
+    return [*(num_common(arrays[this], arrays[following]) for this, following in itertools.pairwise(order)), 0]
 
 
 def _grow(

@@ -142,6 +142,42 @@ def test_two_ranks_do_what_one_does(finished: Desk, desk: Desk) -> None:
         assert found.get("tokens") == expected.get("tokens")
 
 
+def test_a_run_that_memory_made_smaller_says_so_everywhere(finished: Desk, desk: Desk) -> None:
+    words = said(desk.etude("train", "toy.yaml", ETUDE_FAULT="loop.pass:60=oom"))
+    run = RunDirectory(desk.folder / "runs/toy")
+    limit = run.manifest().most_tokens
+    assert limit is not None
+    assert f"memory ran out on {2 * limit}" in words or f"memory ran out on {2 * limit + 1}" in words
+    assert f"from here on at most {limit}" in run.page.read_text(encoding="utf-8")
+    assert "most tokens in one pass" in run.page.read_text(encoding="utf-8")
+    assert "most tokens in one pass" not in (finished.folder / "runs/toy/report.html").read_text(encoding="utf-8")
+    losses = [[line["loss"] for line in diary(one.folder / "runs/toy") if "loss" in line] for one in (desk, finished)]
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=0.2), "dropout's masks differ, the rows do not"
+
+
+def test_a_profile_is_one_command_and_changes_nothing(finished: Desk, desk: Desk) -> None:
+    words = said(desk.etude("train", "toy.yaml", "--profile"))
+    run = RunDirectory(desk.folder / "runs/toy")
+    page = (run.path / "profile.txt").read_text(encoding="utf-8")
+    assert "profile: an update takes " in words
+    assert "profile: matrix products take " in words
+    assert "USDT" not in words
+    assert page.startswith("Profile of updates 6 to 8: ")
+    assert {"profile.txt", "profile.trace.json.gz"} <= set(run.manifest().files)
+    assert run.manifest().verify(run.path) == []
+    assert weights(run.path) == weights(finished.folder / "runs/toy")
+    assert diary(run.path) == diary(finished.folder / "runs/toy")
+
+
+def test_a_sample_that_memory_cannot_hold_is_one_clear_line(desk: Desk) -> None:
+    done = desk.etude("train", "toy.yaml", ETUDE_FAULT="loop.pass:5=oom")
+    assert done.code == 2
+    assert "memory ran out on a single sample of " in done.last_line
+    assert "or lower data.max_tokens" in done.last_line
+    assert "Traceback" not in done.words
+    assert RunDirectory(desk.folder / "runs/toy").state == "failed"
+
+
 def test_the_resolved_run_file_says_everything(finished: Desk) -> None:
     settings = yaml.safe_load((finished.folder / "runs/toy/run.yaml").read_text(encoding="utf-8"))
     assert settings["data"]["train"] == str(finished.folder / "train.jsonl")

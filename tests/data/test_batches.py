@@ -42,7 +42,12 @@ def steps(
     share = all_of if ranks is None else ranks.share
     return list(
         source.steps(
-            batch_rows=batch_rows, seed=seed, first=first, total_samples=n if total is None else total, share=share
+            batch_rows=batch_rows,
+            seed=seed,
+            first=first,
+            total_samples=n if total is None else total,
+            share=share,
+            num_ranks=1 if ranks is None else ranks.world,
         )
     )
 
@@ -122,7 +127,7 @@ def test_samples_that_barely_share_count_in_full() -> None:
     rows = [(*[5] * 7, 10 + i, 3) for i in range(60)]  # 7 common tokens: too few for a branch
     made = tuple(Sample(str(i), (TokenRow(row, (0.0, *[1.0] * 8)),)) for i, row in enumerate(rows))
     found = list(OfflineBatches(samples=made, tokens=50).sweep(all_of))
-    assert [len(batch.tokens_T) for batch in found] == [40] * 12, "the last token of each row is only a target"
+    assert [len(batch.tokens_T) for batch in found] == [48] * 10, "the last token of each row is only a target"
 
 
 def test_a_shared_prefix_counts_once_in_the_budget() -> None:

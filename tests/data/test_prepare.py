@@ -103,7 +103,7 @@ def test_truncating_a_pair_keeps_one_prompt() -> None:
     prepared = prepare(held(pair), RENDERER, max_tokens=48, over_length="truncate-prompt")
     chosen, rejected = prepared.samples[0].rows
     start = next(at for at, weight in enumerate(chosen.weights) if weight)
-    assert chosen.tokens[:start] == rejected.tokens[:start]
+    assert list(chosen.tokens[:start]) == list(rejected.tokens[:start])
     assert max(len(chosen.tokens), len(rejected.tokens)) <= 48
 
 
@@ -111,8 +111,10 @@ def test_truncating_a_pair_keeps_one_prompt() -> None:
 @settings(max_examples=80, deadline=None)
 def test_windows_learn_every_token_of_a_text_once(size: int, max_tokens: int, bos: bool) -> None:
     renderer = WITH_BOS if bos else RENDERER
-    row = renderer.row(Text(" ".join(str(at) for at in range(size)), Origin("t", 1)))
-    parts = windows(row, max_tokens, renderer.num_opening)
+    plans = renderer.plans(Text(" ".join(str(at) for at in range(size)), Origin("t", 1)))
+    row = renderer.encode(plans)[0]
+    whole = renderer.encoded(plans)[0]
+    parts = list(map(renderer.rendered, windows(whole, max_tokens, renderer.num_opening)))
     assert all(len(part.tokens) <= max_tokens and part.weights[0] == 0 for part in parts)
     learned = [t for part in parts for t, w in zip(part.tokens, part.weights, strict=True) if w]
     assert learned == [t for t, w in zip(row.tokens, row.weights, strict=True) if w]
@@ -153,7 +155,7 @@ def test_control_spelt_in_a_row_is_counted_and_harmless() -> None:
     prepared = prepare(held(chat("hi<|im_end|>", "yes"), chat("hi", "yes", line=2)), RENDERER, max_tokens=64)
     assert prepared.summary.odd["control_text"] == 1
     end = FAMILIES["chatml"].convert_tokens_to_ids("<|im_end|>")
-    assert [row.tokens.count(end) for sample in prepared.samples for row in sample.rows] == [2, 2]
+    assert [list(row.tokens).count(end) for sample in prepared.samples for row in sample.rows] == [2, 2]
 
 
 def test_progress_reaches_the_end() -> None:

@@ -263,3 +263,62 @@ def test_another_number_of_ranks_takes_over(
     assert found.samples == expected.samples
     for mine, theirs in zip(found.metrics, expected.metrics, strict=True):
         assert mine.get("loss") == pytest.approx(theirs.get("loss"), abs=1e-5)
+
+
+# --- memory runs out
+
+
+def assert_same_up_to_the_order_of_sums(found: Outcome, expected: Outcome) -> None:
+    assert found.samples == expected.samples, "the global batches and their order"
+    assert len(found.metrics) == len(expected.metrics)
+    for mine, theirs in zip(found.metrics, expected.metrics, strict=True):
+        assert mine.keys() - {"memory"} == theirs.keys() - {"memory"}
+        for name in ("loss", "heldout_loss", "grad_norm", "rows", "tokens", "epoch", "learning_rate"):
+            assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-5), (mine["step"], name)
+
+
+def lowered(outcome: Outcome) -> list[int]:
+    return [line["step"] for line in outcome.metrics if "memory" in line]
+
+
+def test_a_step_without_room_is_done_again(trainers: Trainers, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert trainers.run(run, dropout=0.0, fault="loop.pass:30=oom") == [0], words_of(run)
+    found, expected = outcome_of(run), undisturbed(dropout=0.0)
+    assert_same_up_to_the_order_of_sums(found, expected)
+    assert lowered(found)
+    assert found.results[0]["most_tokens"] <= 30
+    assert expected.results[0]["most_tokens"] is None
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_without_room_killed_and_resumed(trainers: Trainers, tmp_path: Path, world: int) -> None:
+    """Bit for bit what the run without room comes to when nobody kills it."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert trainers.run(whole, world=world, fault="loop.pass:30=oom") == [0] * world
+    killed = trainers.run(parts, world=world, fault="loop.pass:30=oom,loop.after_update:5=kill")
+    assert killed == [-signal.SIGKILL] * world
+    assert trainers.run(parts, world=world, fault="loop.pass:30=oom", resume=True) == [0] * world
+    assert outcome_of(parts, world) == outcome_of(whole, world)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_rank_without_room_makes_all_do_the_step_again(
+    trainers: Trainers, undisturbed: Undisturbed, tmp_path: Path, rank: int
+) -> None:
+    run = tmp_path / "run"
+    codes = trainers.run(run, world=2, dropout=0.0, fault="loop.pass:31=oom", fault_on=rank)
+    assert codes == [0, 0], words_of(run)
+    found = outcome_of(run, 2)
+    assert_same_up_to_the_order_of_sums(found, undisturbed(world=2, dropout=0.0))
+    assert lowered(found)
+    assert found.results[0] == found.results[1], "weights and limit"
+
+
+def test_a_sample_without_room_ends_all_ranks_alike(trainers: Trainers, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert trainers.run(run, world=2, fault="loop.pass:3=oom,loop.after_update:99=kill", fault_on=1) == [2, 2]
+    lines = [words_of(run, rank).strip().splitlines()[-1] for rank in range(2)]
+    assert lines[0] == lines[1]
+    assert "memory ran out on a single sample of " in lines[0]
+    assert "or lower data.max_tokens" in lines[0]

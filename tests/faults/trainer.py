@@ -42,6 +42,8 @@ NUM_STEPS = 11
 class Job:
     folder: str
     fault: str = ""
+    fault_on: int | None = None
+    """The only rank with the fault; all of them when left out."""
     resume: bool = False
     world: int = 1
     dropout: float = 0.1
@@ -89,13 +91,14 @@ def learn(job: Job) -> None:
         )
         tensors = {name: parameter.detach() for name, parameter in policy.trainable.items()}
         result = {"weights": digest_of(tensors), "steps": trained.steps, "best_step": trained.best_step}
+        result["most_tokens"] = trained.most_tokens
         (folder / f"result.{ranks.rank}.json").write_text(json.dumps(result))
     ranks.stop()
 
 
 def run_rank(job: Job, rank: int, port: int) -> int:
     """In the forked child: what the command line would do with it."""
-    os.environ["ETUDE_FAULT"] = job.fault
+    os.environ["ETUDE_FAULT"] = job.fault if job.fault_on in (None, rank) else ""
     if job.world > 1:
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(job.world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     words = os.open(f"{job.folder}/words.{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

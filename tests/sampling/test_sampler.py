@@ -19,7 +19,7 @@ from etude.errors import EtudeError, ModelError
 from etude.models.attention import IMPLEMENTATION, register_tree_attention
 from etude.models.loaded import LoadedModel
 from etude.models.scoring import score_rows
-from etude.sampling import decoder
+from etude.sampling import padded
 from etude.sampling.cache import GrowingLayer
 from etude.sampling.options import SampleOptions
 from etude.sampling.sampler import Completion, sample, stream
@@ -205,7 +205,7 @@ def test_long_prompts_go_through_in_several_passes(monkeypatch: pytest.MonkeyPat
     model, prompts = family("gemma2", packs=True), random_prompts([3, 50, 20])
     options = SampleOptions(max_new_tokens=8)
     whole = sample(model, prompts, options, end_ids=NOTHING)
-    monkeypatch.setattr(decoder, "TOKENS_PER_PASS", 21)
+    monkeypatch.setattr(padded, "TOKENS_PER_PASS", 21)
     with passes(model) as seen:
         assert_same(sample(model, prompts, options, end_ids=NOTHING), whole)
     assert max(rows * tokens for rows, tokens in seen) <= 21
@@ -213,7 +213,7 @@ def test_long_prompts_go_through_in_several_passes(monkeypatch: pytest.MonkeyPat
 
 def test_the_cache_grows_with_long_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = family("mistral", packs=True), random_prompts([3, 12])
-    monkeypatch.setattr(decoder, "ROOM", 2)
+    monkeypatch.setattr(padded, "ROOM", 2)
     found = sample(model, prompts, SampleOptions(max_new_tokens=60), end_ids=NOTHING)
     for prompt, answer in zip(prompts, found, strict=True):
         assert list(answer.tokens) == generated(model, prompt, 60)

@@ -37,7 +37,7 @@ def test_an_update_is_a_line_of_figures_and_a_line_of_ids(tmp_path: Path) -> Non
     assert update.pop("time").endswith("+00:00")
     assert update == {
         "step": 1, "epoch": 0.123457, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 2.5, "rows": 4, "tokens": 100,
-        "tokens_computed": 60, "seconds": 0.5, "margin": 0.25,
+        "tokens_computed": 60, "micro_batches": 1, "seconds": 0.5, "margin": 0.25,
     }  # fmt: skip
     assert {key: look[key] for key in ("step", "heldout_loss")} == {"step": 1, "heldout_loss": 1.75}
     assert lines(tmp_path / SAMPLES) == [{"step": 1, "ids": ["f.jsonl:3", "f.jsonl:1"]}]

@@ -28,6 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "overrides", nargs="*", default=[], metavar="section.setting=value", help="settings to change for this run"
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    parser.add_argument(
+        "--profile", action="store_true", help="record some updates: where their time goes, in profile.txt of the run"
+    )
     parser.epilog = "Exit code 0 when the run is finished, 75 when it was stopped and can be resumed, 2 on a mistake."
 
 
@@ -37,19 +40,22 @@ def run(arguments: Namespace) -> int:
 
     path = os.path.join(arguments.file, "run.yaml") if os.path.isdir(arguments.file) else arguments.file
     return fine_tune_and_tell(
-        load_run_file(path, arguments.overrides), ["train", path, *arguments.overrides], resume=arguments.resume
+        load_run_file(path, arguments.overrides),
+        ["train", path, *arguments.overrides],
+        resume=arguments.resume,
+        profile=arguments.profile,
     )
 
 
-def fine_tune_and_tell(run_file: RunFile, command: list[str], *, resume: bool = False) -> int:
+def fine_tune_and_tell(run_file: RunFile, command: list[str], *, resume: bool = False, profile: bool = False) -> int:
     """One run with its progress on the terminal; `command` is what would be typed after `etude` to repeat it."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # processes that a run starts never tokenize
     from etude.cli.terminal import quiet_libraries
     from etude.cycle.fine_tune import fine_tune
 
     quiet_libraries()
     try:
-        finished = fine_tune(run_file, command=["etude", *command], resume=resume, show=OnTerminal())
+        finished = fine_tune(run_file, command=["etude", *command], resume=resume, profile=profile, show=OnTerminal())
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}\n  {shlex.join(['etude', *command, '--resume'])}") from None
     if finished is not None:
@@ -83,11 +89,14 @@ def tell(finished: Finished) -> None:
         print("No task was measured before and after, so nothing is proven; add evaluation.tasks to the run file.")
     if finished.gap is not None:
         print(finished.gap.sentence())
+    for line in finished.profile:
+        print(f"profile: {line}")
     minutes, seconds = divmod(round(sum(finished.seconds.values())), 60)
     print(f"\n{minutes} min {seconds:02d} s; everything is in {where}")
     for command, says in (
         (f"open {finished.run.page}", "the report: curves, scores, answers before and after"),
         (f"etude chat {where}", "talk to it (--base: to its base)"),
         (f"etude runs show {where}", "what it is made of"),
+        *([(f"less {where}/profile.txt", "where the time of an update went")] if finished.profile else []),
     ):
         print(f"  {command:<44}  {says}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,18 +16,16 @@ from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
+from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
 from etude.data.batches import OfflineBatches
-from etude.data.prepare import Prepared, prepare
-from etude.data.read import Records, read
-from etude.data.render import Renderer
-from etude.data.split import split
+from etude.data.prepare import Prepared
 from etude.errors import ConfigError, EtudeError, Interrupted, StorageError
 from etude.evaluation.harness import asked, check_rows, evaluate
 from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task, as_task
-from etude.models.load import load, load_tokenizer, precision_name
+from etude.models.load import load, precision_name
 from etude.models.loaded import LoadedModel, Subject
 from etude.pages.report import write_report
 from etude.runs.directory import RunDirectory, claim
@@ -37,6 +35,7 @@ from etude.runs.store import Store
 from etude.techniques.policy import Policy, attach
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
+from etude.training.profile import Profile
 from etude.training.progress import Hook, Progress
 from etude.training.ranks import Ranks
 from etude.training.saving import Place
@@ -56,6 +55,8 @@ class Finished:
     verdicts: tuple[Verdict, ...]
     gap: Gap | None
     seconds: Mapping[str, float]
+    profile: tuple[str, ...] = ()
+    """The main lines of `profile.txt`, where one was asked for."""
 
 
 @dataclass
@@ -69,6 +70,7 @@ class _Work:
     ranks: Ranks
     command: tuple[str, ...]
     resume: bool
+    profile: Profile | None
     made: tuple[Path, ...]
     """Folders that this run made, the innermost first."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -92,10 +94,13 @@ def fine_tune(
     *,
     command: Sequence[str] = (),
     resume: bool = False,
+    profile: bool = False,
     show: Show | None = None,
     ranks: Ranks | None = None,
 ) -> Finished | None:
     """One run: everything that `run_file` says, written to its output folder. None on other ranks than the main one.
+
+    With `profile`, some steady updates are recorded into `profile.txt`; the run stays as it is.
 
     Raises:
         EtudeError: anything the user can mend; the run's folder says how far it got.
@@ -118,7 +123,8 @@ def fine_tune(
     except EtudeError:
         _remove_empty(made)
         raise
-    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, made)
+    recorder = Profile(run.path) if profile else None
+    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, recorder, made)
     try:
         with stop_requests_interrupt():
             return _lead(work)
@@ -194,12 +200,13 @@ def _lead(work: _Work) -> Finished:
         gap = gap_of(policy, prepared, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
     save_verdicts(run.verdict_file, verdicts, gap)
-    manifest = replace(manifest, timings=dict(work.seconds))
+    manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens)
     manifest.save(run.path)
     write_report(run.path, status="finished")
     manifest.finished(run.path).save(run.path)
     _index(run, show)
-    return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds))
+    lines = work.profile.lines if work.profile else ()
+    return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds), lines)
 
 
 def _tasks(run_file: RunFile) -> dict[str, tuple[Task, str]]:
@@ -216,47 +223,6 @@ def _tasks(run_file: RunFile) -> dict[str, tuple[Task, str]]:
 def _quarantine(run_file: RunFile) -> Path:
     """Unusable rows wait beside the run's folder until the run begins, so that a refused data set leaves no run."""
     return Path(f"{run_file.output}.quarantine.jsonl")
-
-
-def prepare_rows(run_file: RunFile, show: Show, *, quarantine: Path | None) -> Prepared:
-    """Reads, splits, renders and checks the rows."""
-    data = run_file.data
-
-    def read_rows(source: str) -> Records:
-        return read(
-            source,
-            run_file.objective.learns_from,
-            format=data.format,
-            columns=data.columns,
-            system=data.system,
-            max_bad_share=data.max_bad_share,
-            quarantine=quarantine,
-        )
-
-    rows = read_rows(data.train)
-    show.say(f"{data.train}: {rows.detected}")
-    if isinstance(data.holdout, str):
-        kept, heldout = rows, read_rows(data.holdout)
-    else:
-        kept, heldout = split(rows, data.holdout, seed=run_file.training.seed)
-    renderer = Renderer(load_tokenizer(run_file.model.name, revision=run_file.model.revision))
-    with show.progress("preparing rows") as on_progress:
-        prepared = prepare(
-            kept,
-            renderer,
-            heldout=heldout,
-            max_tokens=data.max_tokens,
-            over_length=data.over_length,
-            max_bad_share=data.max_bad_share,
-            quarantine=quarantine,
-            on_progress=on_progress,
-        )
-    counts = prepared.summary.tokens
-    show.say(
-        f"{len(prepared.samples):,} rows to learn, {len(prepared.heldout):,} held out; {counts.total:,} tokens, "
-        f"{counts.learned:,} of them learned, longest row {counts.longest:,}"
-    )
-    return prepared
 
 
 def _begin(work: _Work, prepared: Prepared, model: LoadedModel) -> Manifest:
@@ -332,14 +298,14 @@ def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) 
         resume_with=RESUME,
         say=work.show.say,
     )
-    with work.show.progress("training") as on_progress, outward:
+    with work.show.progress("training") as on_progress, outward, work.profile or nullcontext():
 
         def tell(progress: Progress, _policy: Policy) -> None:
             on_progress(progress.step, progress.num_steps)
             for line in lines_about(progress):
                 work.show.say(line)
 
-        hooks: list[Hook] = [tell, outward]
+        hooks: list[Hook] = [tell, outward, *([work.profile] if work.profile else [])]
         return train(
             policy,
             _source(run_file, prepared.samples),
@@ -368,9 +334,9 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
     )
 
 
-def _source(run_file: RunFile, samples: tuple[Sample, ...]) -> OfflineBatches:
+def _source(run_file: RunFile, samples: Sequence[Sample]) -> OfflineBatches:
     data = run_file.data
-    return OfflineBatches(samples=samples, tokens=data.tokens_per_batch, share_prefixes=data.share_prefixes)
+    return OfflineBatches(samples=samples, tokens=data.tokens_at_once, share_prefixes=data.share_prefixes)
 
 
 def _bytes_needed(policy: Policy, keep: int) -> int:

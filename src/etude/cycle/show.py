@@ -36,7 +36,7 @@ class Quiet:
 
 
 def lines_about(progress: Progress) -> Iterator[str]:
-    """What a person should see of an update: held-out looks, skipped updates, spikes."""
+    """What a person should see of an update: held-out looks, skipped updates, spikes, too little memory."""
     if progress.heldout_loss is not None:
         yield (
             f"update {progress.step}/{progress.num_steps}: loss {progress.loss:.4f}, held out "
@@ -44,5 +44,6 @@ def lines_about(progress: Progress) -> Iterator[str]:
         )
     if progress.skipped is not None:
         yield f"update {progress.step} was skipped: {progress.skipped}"
-    if progress.warning is not None:
-        yield f"update {progress.step}: {progress.warning}"
+    for note in (progress.warning, progress.memory):
+        if note is not None:
+            yield f"update {progress.step}: {note}"

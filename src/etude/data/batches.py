@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from etude.batch import Batch, Sample, Step
-from etude.data.options import OverLength
+from etude.data.cut import Part, cut
+from etude.data.options import TOKENS_PER_BATCH, OverLength
 from etude.data.prepare import prepare
 from etude.data.read import Records
 from etude.data.render import Renderer
 from etude.errors import DataError
-from etude.packing import MIN_SHARED, pack
+from etude.packing import pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Share = Callable[[Sequence[Sample]], Sequence[Sample]]
-"""A rank's part of a step."""
+Share = Callable[[Sequence[Part]], Sequence[Part]]
+"""A rank's micro-batches among those of a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineBatches:
     """Steps over samples that are known before training; pulled by the loop, packed one step at a time."""
 
-    samples: tuple[Sample, ...]
-    tokens: int = 16_384
+    samples: Sequence[Sample]
+    tokens: int = TOKENS_PER_BATCH
     """Most tokens in one batch, shared prefixes counted once; a longer sample gets a batch of its own."""
     share_prefixes: bool = True
 
@@ -40,7 +41,17 @@ class OfflineBatches:
     def num_samples(self) -> int:
         return len(self.samples)
 
-    def steps(self, *, batch_rows: int, seed: int, first: int, total_samples: int, share: Share) -> Iterator[Step]:
+    def steps(
+        self,
+        *,
+        batch_rows: int,
+        seed: int,
+        first: int,
+        total_samples: int,
+        share: Share,
+        num_ranks: int = 1,
+        most_tokens: int | None = None,
+    ) -> Iterator[Step]:
         """The steps from number `first` (0-based) on; each sample once an epoch, in a fresh order every epoch.
 
         Step k holds places [k * batch_rows, (k + 1) * batch_rows) of the epochs laid end to end, so no sample is
@@ -56,43 +67,22 @@ class OfflineBatches:
                     order_of_epoch = {epoch: epoch_order(len(self.samples), seed=seed, epoch=epoch)}
                 chosen.append(self.samples[order_of_epoch[epoch][index]])
             yield Step(
-                batches=tuple(self._packed(share(chosen))),
+                batches=tuple(self._packed(chosen, share, num_ranks, most_tokens)),
                 sample_ids=tuple(sample.id for sample in chosen),
                 epoch=stop / len(self.samples),
             )
 
-    def sweep(self, share: Share) -> Iterator[Batch]:
-        """Every sample once, in order: for held-out losses."""
-        return self._packed(share(self.samples))
+    def sweep(self, share: Share, *, num_ranks: int = 1, most_tokens: int | None = None) -> Iterator[Batch]:
+        """Every sample once: for held-out losses."""
+        return self._packed(self.samples, share, num_ranks, most_tokens)
 
-    def _packed(self, samples: Sequence[Sample]) -> Iterator[Batch]:
-        """Neighbours in token order share most, so the samples are sorted before they are cut into batches."""
-        if self.share_prefixes:
-            samples = sorted(samples, key=lambda sample: sample.rows[0].tokens)
-        run: list[Sample] = []
-        cost = 0
-        for sample in samples:
-            added = self._cost(sample, run[-1] if run else None)
-            if run and cost + added > self.tokens:
-                yield pack(run, share=self.share_prefixes)
-                run, cost = [], 0
-                added = self._cost(sample, None)
-            run.append(sample)
-            cost += added
-        if run:
-            yield pack(run, share=self.share_prefixes)
-
-    def _cost(self, sample: Sample, before: Sample | None) -> int:
-        """Most tokens that the sample adds to the tree when its sorted neighbour is in it already.
-
-        The tree branches only where it pays, which leaves up to MIN_SHARED - 1 common tokens unshared.
-        """
-        if before is None or not self.share_prefixes:
-            return sample.num_tokens
-        a, b = before.rows[0].tokens, sample.rows[0].tokens
-        n = min(len(a), len(b))
-        unequal = next((i for i in range(n) if a[i] != b[i]), n)
-        return sample.num_tokens - max(0, unequal - (MIN_SHARED - 1))
+    def _packed(
+        self, samples: Sequence[Sample], share: Share, num_ranks: int, most_tokens: int | None
+    ) -> Iterator[Batch]:
+        """This rank's micro-batches; all ranks cut alike, into as many for each."""
+        tokens = self.tokens if most_tokens is None else min(self.tokens, most_tokens)
+        parts = cut(samples, tokens=tokens, share_prefixes=self.share_prefixes, multiple_of=num_ranks)
+        return (pack(part, share=self.share_prefixes) for part in share(parts))
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -111,7 +101,7 @@ def batches(
     records: Records,
     model: HasTokenizer,
     *,
-    tokens: int = 16_384,
+    tokens: int = TOKENS_PER_BATCH,
     max_tokens: int = 1024,
     over_length: OverLength = "error",
     share_prefixes: bool = True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etude.data.columns import FIELDS, NEEDED, Feed, kind_of, layout_for, parse_mapping
 from etude.data.rows import RawRow
@@ -42,15 +42,47 @@ class Layout:
     def __str__(self) -> str:
         return f"{self.words}; not used: {', '.join(self.unused)}" if self.unused else self.words
 
+    @property
+    def chats(self) -> tuple[str, ...]:
+        """Columns that hold lists of messages."""
+        feeds = (self.feeds.get("messages"), self.feeds.get("conversations"))
+        return tuple(feed.column for feed in feeds if feed is not None and feed.column is not None)
+
+
+@dataclass
+class Noted:
+    """What a file's rows hold, gathered as they pass."""
+
+    columns: dict[str, None] = field(default_factory=dict)
+    """Their names, in the order in which they were met."""
+    message_keys: set[str] = field(default_factory=set)
+
+    def note(self, row: RawRow, chats: Sequence[str] = ()) -> None:
+        """One more row; `chats` are columns that may hold messages."""
+        if not row.columns.keys() <= self.columns.keys():
+            self.columns.update(dict.fromkeys(row.columns))
+        for name in chats:
+            held = row.columns.get(name)
+            for item in held if isinstance(held, list) else ():
+                if isinstance(item, dict) and not item.keys() <= self.message_keys:
+                    self.message_keys.update(map(str, item))
+
 
 def detect(
-    rows: Sequence[RawRow], format: str = "auto", *, columns: Mapping[str, str], where: str, need_answer: bool = True
+    rows: Sequence[RawRow],
+    format: str = "auto",
+    *,
+    columns: Mapping[str, str],
+    where: str,
+    need_answer: bool = True,
+    noted: Noted | None = None,
 ) -> Layout:
-    """The layout of one file's rows. `columns` maps fields by hand; `need_answer=False` also takes prompts alone.
+    """The layout of one file by its first rows. `columns` maps fields by hand; `need_answer=False` takes prompts alone.
 
-    DataError if nothing fits: the columns that were found, the closest layout and a mapping to start from.
+    `noted` is what all of the file's rows hold, where these are not all of them. DataError if nothing fits: the columns
+    that were found, the closest layout and a mapping to start from.
     """
-    known = list(dict.fromkeys(name for row in rows for name in row.columns))
+    known = list((noted or _noted(rows)).columns)
     feeds = parse_mapping(columns, known, where=where) if columns else {}
     if format == "auto" and feeds:
         format = layout_for(feeds, where=where) or "auto"
@@ -69,7 +101,8 @@ def detect(
         optional = [field for field in ("tools", "system", "group") if field in FIELDS[name] and field in known]
         complete: dict[str, Feed] = {name: Feed(column=name) for name in optional}
         complete.update({**found, **feeds})
-        return Layout(name, complete, _words(name, complete, shapes), _unused(rows, known, complete))
+        layout = Layout(name, complete, _words(name, complete, shapes))
+        return replace(layout, unused=_unused(noted or _noted(rows, layout.chats), layout))
     raise _undetected(rows, shapes, format, where)
 
 
@@ -200,18 +233,17 @@ def _words(name: str, feeds: Feeds, shapes: Shapes) -> str:
     return f"{words}: {', '.join(parts)}" if parts else words
 
 
-def _unused(rows: Sequence[RawRow], known: Sequence[str], feeds: Feeds) -> tuple[str, ...]:
-    used = {column for feed in feeds.values() for column in feed.columns}
-    keys: set[str] = set()
-    for feed in (feeds.get("messages"), feeds.get("conversations")):
-        if feed is None or feed.column is None:
-            continue
-        lists = [held for row in rows if isinstance(held := row.columns.get(feed.column), list)]
-        keys |= {str(key) for held in lists for item in held if isinstance(item, dict) for key in item}
-    return (
-        *(name for name in known if name not in used),
-        *(f"message key {key!r}" for key in sorted(keys - MESSAGE_KEYS)),
-    )
+def _noted(rows: Sequence[RawRow], chats: Sequence[str] = ()) -> Noted:
+    noted = Noted()
+    for row in rows:
+        noted.note(row, chats)
+    return noted
+
+
+def _unused(noted: Noted, layout: Layout) -> tuple[str, ...]:
+    used = {column for feed in layout.feeds.values() for column in feed.columns}
+    keys = sorted(noted.message_keys - MESSAGE_KEYS) if layout.chats else ()
+    return (*(name for name in noted.columns if name not in used), *(f"message key {key!r}" for key in keys))
 
 
 def _undetected(rows: Sequence[RawRow], shapes: Shapes, format: str, where: str) -> DataError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from etude.data.render import RenderedRow, Renderer
+from etude.data.render import EncodedRow, Renderer
 from etude.records import Conversation, Message, Preference, Record
 
 ATTEMPTS = 64
@@ -12,7 +12,7 @@ CONTEXT = ("user", "tool", "function", "ipython")
 SYSTEM = ("system", "developer")
 
 
-def windows(row: RenderedRow, max_tokens: int, opening: int) -> tuple[RenderedRow, ...]:
+def windows(row: EncodedRow, max_tokens: int, opening: int) -> tuple[EncodedRow, ...]:
     """A plain text's tokens in windows of at most `max_tokens`, every token learned exactly once.
 
     Each window starts with the text's own `opening` tokens (BOS), or, if there are none, with the last token of the
@@ -20,24 +20,22 @@ def windows(row: RenderedRow, max_tokens: int, opening: int) -> tuple[RenderedRo
     """
     if len(row.tokens) <= max_tokens:
         return (row,)
-    head = row.tokens[:opening]
     context = opening or 1
-    made = [_window(row, 0, max_tokens, head=())]
+    made = [_window(row, 0, max_tokens, head=0, context=0)]
     at = max_tokens
     while at < len(row.tokens):
         start, stop = (at, at + max_tokens - opening) if opening else (at - 1, at - 1 + max_tokens)
-        made.append(_window(row, start, stop, head=head, context=context))
+        made.append(_window(row, start, stop, head=opening, context=context))
         at = stop
     return tuple(made)
 
 
-def _window(row: RenderedRow, start: int, stop: int, *, head: tuple[int, ...], context: int = 0) -> RenderedRow:
-    tokens = head + row.tokens[start:stop]
-    weights = (0.0,) * len(head) + row.weights[start:stop]
-    control = row.control[: len(head)] + row.control[start:stop]
-    weights = (0.0,) * context + weights[context:]
-    first = next((at for at, weight in enumerate(weights) if weight > 0), len(weights))
-    return RenderedRow(tokens, weights, control, first)
+def _window(row: EncodedRow, start: int, stop: int, *, head: int, context: int) -> EncodedRow:
+    """The tokens from `start` on behind the row's first `head` ones; the first `context` of all are not learned."""
+    tokens = row.tokens[:head] + row.tokens[start:stop]
+    moved = head - start
+    spans = [(max(context, begin + moved), min(len(tokens), end + moved), weight) for begin, end, weight in row.spans]
+    return EncodedRow(tokens, [span for span in spans if span[0] < span[1]])
 
 
 def shorten(record: Record, renderer: Renderer, max_tokens: int) -> Record | None:
@@ -46,7 +44,7 @@ def shorten(record: Record, renderer: Renderer, max_tokens: int) -> Record | Non
     Only contents that are not learned are cut (the system message last), never the template, never an answer.
     """
     for attempt in range(ATTEMPTS):
-        excess = max(len(row.tokens) for row in renderer.rows(record)) - max_tokens
+        excess = max(len(row.tokens) for row in renderer.encoded(renderer.plans(record))) - max_tokens
         if excess <= 0:
             return record
         messages = record.messages if isinstance(record, Conversation) else record.prompt  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "text"]
+TOKENS_PER_BATCH = 4096
 OverLength = Literal["error", "drop", "truncate-prompt"]
 
 
@@ -30,10 +31,16 @@ class DataOptions:
     """What happens to longer rows; answers are never cut."""
     max_bad_share: float = 0.01
     """Share of unusable rows above which the run stops; below it they go to the quarantine file."""
-    tokens_per_batch: int = 16_384
-    """Most tokens in one pass through the model (shared prefixes counted once)."""
+    tokens_per_batch: int | None = None
+    """Most tokens in one pass through the model (shared prefixes counted once); when left out 4,096, or max_tokens where
+    that is more. Fewer need less memory; the result is the same."""
     share_prefixes: bool = True
     """Compute a prefix common to several rows once."""
+
+    @property
+    def tokens_at_once(self) -> int:
+        """`tokens_per_batch`, decided."""
+        return max(TOKENS_PER_BATCH, self.max_tokens) if self.tokens_per_batch is None else self.tokens_per_batch
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range or in conflict."""
@@ -44,7 +51,7 @@ class DataOptions:
             found.append(("max_tokens", f"must be at least 2, got {self.max_tokens}"))
         if not 0 <= self.max_bad_share <= 1:
             found.append(("max_bad_share", f"must be from 0 to 1, got {self.max_bad_share:g}"))
-        if self.tokens_per_batch < self.max_tokens:
+        if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_tokens:
             found.append(
                 ("tokens_per_batch", f"must be at least max_tokens ({self.max_tokens}), got {self.tokens_per_batch}")
             )

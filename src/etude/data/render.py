@@ -7,13 +7,14 @@ everything between two of them is encoded by a tokenizer that has none. An answe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from etude.data.plain import PROBE, PlainTokenizer
-from etude.data.template import ChatTemplate, Control, Skeleton, Slot
+from etude.data.plan import Kitchen, Plan, Skeleton, Step
+from etude.data.template import Chat, ChatTemplate
 from etude.errors import DataError, ModelError
 from etude.records import Conversation, Message, Preference, Record, Text
 
@@ -53,54 +54,15 @@ class RenderedRow:
         return sum(weight > 0 for weight in self.weights)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A control token, or a piece of text to encode without any."""
+class EncodedRow(NamedTuple):
+    """The same, in its plainest form: what is learned as (start, stop, weight), in order, none of weight 0."""
 
-    weight: float
-    text: str = ""
-    prefix: bool = False
-    token: int | None = None
+    tokens: list[int]
+    spans: list[tuple[int, int, float]]
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A sequence before encoding, and the text that the template makes of it."""
-
-    steps: tuple[Step, ...]
-    text: str
-
-
-@dataclass(slots=True)
-class _Assembly:
-    """Pieces gathered between control tokens; an answer, or another weight, begins a new one."""
-
-    after_control: bool
-    prefix: bool
-    steps: list[Step] = field(default_factory=list)
-    text: str = ""
-    weight: float = 0.0
-    owner: int | None = None
-
-    def flush(self) -> None:
-        if self.text:
-            self.steps.append(Step(self.weight, text=self.text, prefix=self.prefix))
-            self.text, self.prefix = "", False
-
-    def control(self, token: int, weight: float) -> None:
-        self.flush()
-        self.steps.append(Step(weight, token=token))
-        self.prefix = self.after_control
-
-    def add(self, text: str, weight: float, *, opens: bool) -> None:
-        if opens:
-            # a space before an answer belongs to its first word, as it does in running text
-            kept = self.text.rstrip(" ")
-            text, self.text = self.text[len(kept) :] + text, kept
-        if opens or weight != self.weight:
-            self.flush()
-        self.weight = weight
-        self.text += text
+    @property
+    def learns(self) -> bool:
+        return any(weight > 0 for _, _, weight in self.spans)
 
 
 class Renderer:
@@ -114,6 +76,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self.plain = PlainTokenizer(tokenizer)
         self.control_ids = self.plain.control_ids
+        self._kitchen = Kitchen(self._literal, self.plain.prefix_after_control, self.plain.prefix_at_start)
         self._before_text = self._text_opening()
         self.num_opening = len(self._before_text)
         """Tokens that the tokenizer puts before a plain text."""
@@ -142,35 +105,70 @@ class Renderer:
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The chat so far and the opening of the assistant's next message: the beginning of the row it would become."""
-        plan = self._chat(messages, (), answer=True)
+        plan = self._chat(messages, answer=True)
         return self.encode((plan,))[0].tokens
 
     def plans(self, record: Record) -> tuple[Plan, ...]:
         """What `encode` turns into the record's sequences."""
-        match record:
-            case Text():
-                return (self._text(record),)
-            case Conversation():
-                return (self._chat(record.messages, record.tools),)
-            case Preference():
-                context = tuple(replace(message, weight=0.0) for message in record.prompt)
-                return (self._chat(context + record.chosen, ()), self._chat(context + record.rejected, ()))
-        raise DataError(f"{type(record).__name__} rows are not learned from as they are", where=str(record.origin))
+        (found,) = self.plan_all([record])
+        if isinstance(found, DataError):
+            raise found
+        return found
+
+    def plan_all(self, records: Sequence[Record]) -> list[tuple[Plan, ...] | DataError]:
+        """Each record's plans, or why the template refuses it; many at once cost less than one by one."""
+        found: list[tuple[Plan, ...] | DataError] = []
+        chats: list[tuple[int, Chat]] = []
+        for at, record in enumerate(records):
+            if isinstance(record, Text):
+                found.append((self._text(record),))
+            elif isinstance(record, Conversation | Preference):
+                found.append(())
+                chats += [(at, chat) for chat in _chats(record)]
+            else:
+                kind = type(record).__name__
+                found.append(DataError(f"{kind} rows are not learned from as they are", where=str(record.origin)))
+        for (at, _), plan in zip(chats, self._chats([chat for _, chat in chats]) if chats else (), strict=True):
+            before = found[at]
+            if not isinstance(before, DataError):
+                found[at] = plan if isinstance(plan, DataError) else (*before, plan)
+        return found
 
     def encode(self, plans: Sequence[Plan]) -> list[RenderedRow]:
+        """All plans at once, ready to be looked at token by token."""
+        return list(map(self.rendered, self.encoded(plans)))
+
+    def rendered(self, row: EncodedRow) -> RenderedRow:
+        """A row with an entry for each token."""
+        weights = [0.0] * len(row.tokens)
+        for start, stop, weight in row.spans:
+            weights[start:stop] = [weight] * (stop - start)
+        first = next((start for start, _, weight in row.spans if weight > 0), len(weights))
+        control = tuple(map(self.control_ids.__contains__, row.tokens))
+        return RenderedRow(tuple(row.tokens), tuple(weights), control, first)
+
+    def encoded(self, plans: Sequence[Plan]) -> list[EncodedRow]:
         """All plans at once: each distinct piece of text is encoded one time."""
-        known: dict[tuple[str, bool], Sequence[int]] = {}
+        known: tuple[dict[str, list[int]], dict[str, list[int]]] = ({}, {})
         for prefix in (False, True):
             texts = list(
-                dict.fromkeys(step.text for plan in plans for step in plan.steps if step.text and step.prefix == prefix)
+                {step.text: None for plan in plans for step in plan if step.tokens is None and step.prefix == prefix}
             )
-            known.update(zip(((text, prefix) for text in texts), self.plain.encode(texts, prefix=prefix), strict=True))
-        for (text, _), tokens in known.items():
+            known[prefix].update(zip(texts, self._pieces(texts, prefix), strict=True))
+        return [_assembled(plan, known) for plan in plans]
+
+    def _pieces(self, texts: Sequence[str], prefix: bool) -> list[list[int]]:
+        """Token ids of each text, among them no control token."""
+        found = self.plain.encode(texts, prefix=prefix)
+        for text, tokens in zip(texts, found, strict=True):
             if not self.plain.forbidden_ids.isdisjoint(tokens):
                 raise DataError(
                     f"the text {text[:60]!r} encodes to a control token", remedy="please report this tokenizer"
                 )
-        return [self._assembled(plan, known) for plan in plans]
+        return found
+
+    def _literal(self, text: str, prefix: bool) -> tuple[int, ...]:
+        return tuple(self._pieces([text], prefix)[0])
 
     def odd(self, plans: Sequence[Plan]) -> tuple[list[int], list[int]]:
         """Indices of the plans that the tokenizer would encode otherwise as one string, which Etude never does.
@@ -178,47 +176,37 @@ class Renderer:
         First those whose content spells a control token; then those whose answer would merge with the template's text
         before it (an answer that begins with a line break, say).
         """
-        spelt = [
-            at for at, plan in enumerate(plans) if any(self.plain.spells_control(step.text) for step in plan.steps)
-        ]
+        spelt = [at for at, plan in enumerate(plans) if any(self.plain.spells_control(step.text) for step in plan)]
         joints = {
             (before.text[-JOINT:], after.text[:JOINT], before.prefix and len(before.text) <= JOINT): None
             for plan in plans
-            for before, after in pairwise(plan.steps)
+            for before, after in pairwise(plan)
             if before.text and after.text
         }
         merging: set[tuple[str, str]] = set()
         for prefix in (False, True):
             pairs = [(left, right) for left, right, at_start in joints if at_start == prefix]
             whole = self.plain.encode([left + right for left, right in pairs], prefix=prefix)
-            lefts = self.plain.encode([left for left, _ in pairs], prefix=prefix)
-            rights = self.plain.encode([right for _, right in pairs])
-            parts = zip(pairs, whole, lefts, rights, strict=True)
-            merging.update(pair for pair, joined, left, right in parts if joined != left + right)
+            lefts = self._each([left for left, _ in pairs], prefix=prefix)
+            rights = self._each([right for _, right in pairs])
+            together = zip(pairs, whole, strict=True)
+            merging.update(pair for pair, joined in together if joined != lefts[pair[0]] + rights[pair[1]])
         merged = [at for at, plan in enumerate(plans) if merging and not merging.isdisjoint(_joints(plan))]
         return spelt, merged
 
-    def _assembled(self, plan: Plan, known: dict[tuple[str, bool], Sequence[int]]) -> RenderedRow:
-        tokens: list[int] = []
-        weights: list[float] = []
-        for step in plan.steps:
-            ids = known[step.text, step.prefix] if step.token is None else (step.token,)
-            tokens.extend(ids)
-            weights.extend([step.weight] * len(ids))
-        if weights:
-            weights[0] = 0.0
-        start = next((at for at, weight in enumerate(weights) if weight > 0), len(weights))
-        return RenderedRow(tuple(tokens), tuple(weights), tuple(token in self.control_ids for token in tokens), start)
+    def _each(self, texts: Sequence[str], *, prefix: bool = False) -> dict[str, list[int]]:
+        """Token ids by text."""
+        distinct = list(dict.fromkeys(texts))
+        return dict(zip(distinct, self.plain.encode(distinct, prefix=prefix), strict=True))
 
     def _text(self, record: Text) -> Plan:
         eos = self.tokenizer.eos_token_id
         if eos is None:
             raise ModelError("the tokenizer has no end-of-text token", where=str(self.tokenizer.name_or_path))
-        steps = [Step(0.0, token=token) for token in self._before_text]
+        steps = [Step(0.0, tokens=(token,)) for token in self._before_text]
         prefix = self.plain.prefix_after_control if steps else self.plain.prefix_at_start
-        steps += [Step(1.0, text=record.text, prefix=prefix), Step(1.0, token=int(eos))]
-        around = [self.tokenizer.convert_ids_to_tokens(token) for token in (*self._before_text, int(eos))]
-        return Plan(tuple(steps), "".join(map(str, around[:-1])) + record.text + str(around[-1]))
+        steps += [Step(1.0, text=record.text, prefix=prefix), Step(1.0, tokens=(int(eos),))]
+        return tuple(steps)
 
     def _text_opening(self) -> tuple[int, ...]:
         """What the tokenizer itself puts before a text: BOS, or nothing."""
@@ -232,34 +220,30 @@ class Renderer:
             )
         return opening
 
-    def _chat(self, messages: Sequence[Message], tools: Sequence[str], *, answer: bool = False) -> Plan:
-        if self._refusal is not None or self._template is None:
-            raise self._refusal or ModelError("no chat template")
-        skeleton, contents = self._template.fill(messages, tools, answer=answer)
-        plan = Plan(tuple(self._steps(skeleton, contents, messages, answer=answer)), skeleton.join(contents))
-        for at, ending in skeleton.endings.items():
-            if ending is None and messages[at].role == "assistant":
-                raise DataError(
-                    f"the chat template puts no end token behind message {at + 1}, so no end would be learned"
-                )
+    def _chat(self, messages: Sequence[Message], *, answer: bool = False) -> Plan:
+        (plan,) = self._chats([(messages, ())], answer=answer)
+        if isinstance(plan, DataError):
+            raise plan
         return plan
 
-    def _steps(
+    def _chats(self, chats: Sequence[Chat], *, answer: bool = False) -> list[Plan | DataError]:
+        if self._refusal is not None or self._template is None:
+            raise self._refusal or ModelError("no chat template")
+        filled = self._template.fill_all(chats, answer=answer)
+        return [
+            found if isinstance(found, DataError) else self._planned(*found, messages, answer=answer)
+            for found, (messages, _) in zip(filled, chats, strict=True)
+        ]
+
+    def _planned(
         self, skeleton: Skeleton, contents: Sequence[str], messages: Sequence[Message], *, answer: bool
-    ) -> list[Step]:
-        assembly = _Assembly(self.plain.prefix_after_control, self.plain.prefix_at_start)
-        for item in skeleton.items:
-            weight = 0.0 if item.owner is None else _weight(messages[item.owner])
-            opens = item.owner is not None and item.owner != assembly.owner and messages[item.owner].role == "assistant"
-            assembly.owner = item.owner
-            if isinstance(item, Control):
-                assembly.control(item.token, weight)
-            else:
-                assembly.add(contents[item.index] if isinstance(item, Slot) else item.text, weight, opens=opens)
-        if answer:
-            assembly.text = assembly.text.rstrip(" ")
-        assembly.flush()
-        return assembly.steps
+    ) -> Plan | DataError:
+        for at, ending in skeleton.endings.items():
+            if ending is None and messages[at].role == "assistant":
+                return DataError(
+                    f"the chat template puts no end token behind message {at + 1}, so no end would be learned"
+                )
+        return self._kitchen.steps(skeleton, contents, messages, answer=answer)
 
     def _prove(self, template: ChatTemplate) -> None:
         """Raise ModelError unless the probe chats come out exactly as the tokenizer's own rendering."""
@@ -285,7 +269,7 @@ class Renderer:
     def _equal(self, probe: Sequence[Message]) -> None:
         """ModelError unless one probe chat and its prompt equal the tokenizer's own, with one BOS and one opening."""
         where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
-        plan = self._chat(probe, ())
+        plan = self._chat(probe)
         row = self.encode((plan,))[0]
         said = [{"role": message.role, "content": message.text} for message in probe]
         own = list(self.tokenizer.apply_chat_template(said, tokenize=True, return_dict=False))
@@ -300,7 +284,7 @@ class Renderer:
             text = self.plain.decode(own[max(0, at - 3) : at + 3])
             problem = f"encoded piece by piece it differs from the tokenizer's own rendering near {text!r}"
         else:
-            last = self.encode((self._chat([*(replace(turn, weight=0.0) for turn in probe[:-1]), probe[-1]], ()),))[0]
+            last = self.encode((self._chat([*(replace(turn, weight=0.0) for turn in probe[:-1]), probe[-1]]),))[0]
             if self.prompt(probe[:-1]) != last.tokens[: last.answer_start]:
                 problem = "its generation prompt is not how it begins the same answer in a finished chat"
         if problem is not None:
@@ -308,11 +292,27 @@ class Renderer:
 
 
 def _joints(plan: Plan) -> list[tuple[str, str]]:
-    pairs = pairwise(plan.steps)
+    pairs = pairwise(plan)
     return [(left.text[-JOINT:], right.text[:JOINT]) for left, right in pairs if left.text and right.text]
 
 
-def _weight(message: Message) -> float:
-    if message.weight is not None:
-        return message.weight
-    return 1.0 if message.role == "assistant" else 0.0
+def _chats(record: Conversation | Preference) -> list[Chat]:
+    if isinstance(record, Conversation):
+        return [(record.messages, record.tools)]
+    context = tuple(replace(message, weight=0.0) for message in record.prompt)
+    return [(context + record.chosen, ()), (context + record.rejected, ())]
+
+
+def _assembled(plan: Plan, known: Sequence[Mapping[str, Sequence[int]]]) -> EncodedRow:
+    tokens: list[int] = []
+    spans: list[tuple[int, int, float]] = []
+    for step in plan:
+        start = len(tokens)
+        tokens += known[step.prefix][step.text] if step.tokens is None else step.tokens
+        if not step.weight or len(tokens) <= max(start, 1):  # nothing predicts the first token
+            continue
+        begun = max(start, 1)
+        if spans and spans[-1][1:] == (begun, step.weight):
+            begun = spans.pop()[0]
+        spans.append((begun, len(tokens), step.weight))
+    return EncodedRow(tokens, spans)

@@ -1,4 +1,4 @@
-"""The raw rows of one file, each with its line: what JSONL, JSON, CSV, TSV, Parquet and text files hold.
+"""A raw row with its line, and how JSON values become one; the rows of JSON and Parquet files, which are read whole.
 
 Nothing here knows a layout. A row that cannot even be taken apart comes out as a BadRow; a file that cannot is a
 DataError that names what it is instead.
@@ -6,12 +6,11 @@ DataError that names what it is instead.
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import BytesIO
+from typing import NamedTuple
 
 from etude.data.check import BadRow, RowError
 from etude.data.sources import SourceFile
@@ -19,9 +18,8 @@ from etude.errors import DataError
 from etude.records import Origin
 
 Columns = dict[str, object]
-LONGEST_CELL = 2**31 - 1
-DOCUMENT_CHARACTERS = 4_000
-HEADING = re.compile(r"#{1,2} \S|= [^=].*[^=] =\s*$")
+HEAD_BYTES = 4096
+BOM = b"\xef\xbb\xbf"
 SPACE = re.compile(r"[ \t\r\n]*")
 MAGIC = (
     (b"\x1f\x8b", "a gzip archive", "unpack it first"),
@@ -32,42 +30,46 @@ MAGIC = (
 UTF_MARKS = ((b"\xff\xfe\x00\x00", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
+class RawRow(NamedTuple):
     """A row as columns and values; a row that is a list of messages or a bare string has one column."""
 
     origin: Origin
     columns: Columns
     raw: str
+    place: tuple[int, int] | None = None
+    """Where its bytes begin and end in the file, if it can be read again from there."""
 
 
-def rows(file: SourceFile, content: bytes) -> Iterator[RawRow | BadRow]:
-    """The rows of a file's bytes; DataError if the file as a whole is empty, in another encoding or broken."""
-    if not content.strip(b" \t\r\n\xef\xbb\xbf"):
+def whole_rows(file: SourceFile, jsonl: Callable[[], Iterator[RawRow | BadRow]]) -> Iterator[RawRow | BadRow]:
+    """The rows of a JSON or Parquet file; `jsonl` reads a .json file that turns out to hold JSON lines."""
+    try:
+        content = file.path.read_bytes()
+    except OSError as error:
+        raise unreadable(error, file.name) from None
+    if not content.strip(b" \t\r\n" + BOM):
         raise DataError("the file is empty", where=file.name, remedy="give a file with at least one row")
     if file.format == "Parquet":
         return parquet_rows(content, file.name)
-    text = decode(content, file.name)
-    readers: dict[str, Callable[[str, str], Iterator[RawRow | BadRow]]] = {
-        "JSONL": jsonl_rows, "JSON": json_rows, "CSV": csv_rows, "TSV": tsv_rows,
-        "text": whole_text if file.whole else text_documents,
-    }  # fmt: skip
-    return readers[file.format](text, file.name)
+    refuse_encoding(content[:HEAD_BYTES], file.name)
+    return json_rows(content.removeprefix(BOM).decode("utf-8", "surrogateescape"), file.name, jsonl)
 
 
-def decode(content: bytes, name: str) -> str:
-    """UTF-8 with or without byte order mark; wrong bytes survive as surrogates, so that only their row is lost."""
+def unreadable(error: OSError, name: str) -> DataError:
+    """Why the system does not let a file be read."""
+    return DataError(f"cannot be read: {error.strerror}", where=name, remedy="check its permissions")
+
+
+def refuse_encoding(head: bytes, name: str) -> None:
+    """DataError if a text file begins like something else, or like text that is not UTF-8."""
     for magic, what, remedy in MAGIC:
-        if content.startswith(magic):
+        if head.startswith(magic):
             raise DataError(f"the file is {what}, whatever its ending says", where=name, remedy=remedy)
-    encoding = next((encoding for mark, encoding in UTF_MARKS if content.startswith(mark)), None)
-    head = content[:4096]
+    encoding = next((encoding for mark, encoding in UTF_MARKS if head.startswith(mark)), None)
     if encoding is None and head.count(0) > len(head) // 5:
         encoding = "UTF-16LE" if head[1::2].count(0) > head[0::2].count(0) else "UTF-16BE"
     if encoding is not None:
         remedy = f"convert it: iconv -f {encoding} -t UTF-8 {name} > utf8-{name.rpartition('/')[2]}"
         raise DataError(f"the file is {encoding}, not UTF-8", where=name, remedy=remedy)
-    return content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
 def not_utf8(text: str) -> str | None:
@@ -82,17 +84,7 @@ def not_utf8(text: str) -> str | None:
     return None
 
 
-def jsonl_rows(text: str, name: str) -> Iterator[RawRow | BadRow]:
-    """One JSON value a line; blank lines between rows are counted as bad, those at the end are not."""
-    for number, line in enumerate(text.rstrip().split("\n"), start=1):
-        origin, raw = Origin(name, number), line.rstrip("\r")
-        try:
-            yield RawRow(origin, _columns(_parse(raw)), raw)
-        except RowError as error:
-            yield BadRow(origin, str(error), raw)
-
-
-def json_rows(text: str, name: str) -> Iterator[RawRow | BadRow]:
+def json_rows(text: str, name: str, jsonl: Callable[[], Iterator[RawRow | BadRow]]) -> Iterator[RawRow | BadRow]:
     """An array of rows, an object that holds one (`{"data": [...]}`), an object of rows by id, or JSON lines."""
     first = text.lstrip().split("\n", 1)[0]
     try:
@@ -102,7 +94,7 @@ def json_rows(text: str, name: str) -> Iterator[RawRow | BadRow]:
         yield from _object(text, name)
     except json.JSONDecodeError as error:
         if _parses(first):
-            yield from jsonl_rows(text, name)
+            yield from jsonl()
             return
         where = f"{name}:{error.lineno}"
         remedy = "mend it, or save the rows as JSONL, where one broken row does not spoil the others"
@@ -156,12 +148,13 @@ def _numbered(value: object, raw: str, origin: Origin, twice: tuple[str, ...]) -
     if wrong:
         return BadRow(origin, wrong, raw)
     try:
-        return RawRow(origin, _columns(value), raw)
+        return RawRow(origin, columns_of(value), raw)
     except RowError as error:
         return BadRow(origin, str(error), raw)
 
 
-def _parse(line: str) -> object:
+def parse_line(line: str) -> object:
+    """The JSON value that a line holds; RowError says why it holds none."""
     wrong = not_utf8(line)
     if wrong:
         raise RowError(wrong)
@@ -187,7 +180,7 @@ def _parse(line: str) -> object:
 
 def _parses(line: str) -> bool:
     try:
-        _parse(line)
+        parse_line(line)
     except RowError:
         return False
     return True
@@ -217,7 +210,8 @@ def _skip(text: str, at: int) -> int:
     return matched.end()
 
 
-def _columns(value: object) -> Columns:
+def columns_of(value: object) -> Columns:
+    """A row's columns by name; RowError if the value is no row."""
     if isinstance(value, dict):
         if not value:
             raise RowError("an empty object")
@@ -227,60 +221,6 @@ def _columns(value: object) -> Columns:
     if isinstance(value, list):
         return {"messages": value}
     raise RowError(f"a row must be a JSON object, found {json.dumps(value)[:40]}")
-
-
-def tsv_rows(text: str, name: str) -> Iterator[RawRow | BadRow]:
-    """Tab-separated rows under a header."""
-    return csv_rows(text, name, delimiter="\t")
-
-
-def csv_rows(text: str, name: str, *, delimiter: str | None = None) -> Iterator[RawRow | BadRow]:
-    """Rows under a header, separated by the commonest of comma, semicolon, tab and bar in the header; lines are counted
-    where a row starts."""
-    csv.field_size_limit(LONGEST_CELL)
-    taken: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in StringIO(text.rstrip("\r\n"), newline=""):
-            taken.append(line)
-            yield line
-
-    first = next(iter(StringIO(text)))
-    reader = csv.reader(lines(), delimiter=delimiter or max(",;\t|", key=first.count), strict=True)
-    try:
-        header = _header(next(reader), name)
-    except csv.Error as error:
-        raise DataError(f"the header is broken: {error}", where=f"{name}:1", remedy="name every column once") from None
-    while True:
-        origin = Origin(name, reader.line_num + 1)
-        taken.clear()
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield BadRow(origin, f"broken quoting: {error}", "".join(taken))
-            continue
-        yield _table_row(header, cells, origin, "".join(taken))
-
-
-def _header(names: list[str], name: str) -> list[str]:
-    header = [column.strip() for column in names]
-    wrong = not_utf8("".join(header))
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if wrong or twice or not all(header):
-        found = wrong or (f"the column {twice[0]!r} appears twice" if twice else "a column of the header has no name")
-        raise DataError(found, where=f"{name}:1", remedy="the first line must name every column once")
-    return header
-
-
-def _table_row(header: list[str], cells: list[str], origin: Origin, raw: str) -> RawRow | BadRow:
-    if not any(cells):
-        return BadRow(origin, "empty line", raw)
-    if len(cells) != len(header):
-        return BadRow(origin, f"{len(cells)} cells under {len(header)} columns", raw)
-    wrong = not_utf8("".join(cells))
-    return BadRow(origin, wrong, raw) if wrong else RawRow(origin, dict(zip(header, cells, strict=True)), raw)
 
 
 def parquet_rows(content: bytes, name: str) -> Iterator[RawRow | BadRow]:
@@ -300,44 +240,3 @@ def parquet_rows(content: bytes, name: str) -> Iterator[RawRow | BadRow]:
         raise DataError(f"not a readable Parquet file: {reason}", where=name, remedy="write it again") from None
     if not number:
         raise DataError("the table has no rows", where=name, remedy="give a file with at least one row")
-
-
-def whole_text(text: str, name: str) -> Iterator[RawRow | BadRow]:
-    """A text of a folder: one document."""
-    yield _document(text.replace("\r\n", "\n").strip("\n"), Origin(name, 1))
-
-
-def text_documents(text: str, name: str) -> Iterator[RawRow | BadRow]:
-    """A single text: paragraphs gathered into documents of up to 4,000 characters.
-
-    A heading (`# …`, `= … =`) begins a new one. A longer paragraph stays whole; it is learned in windows of max_tokens.
-    """
-    gathered: list[str] = []
-    start = 1
-    size = 0
-    for number, paragraph in _paragraphs(text):
-        if gathered and (size + len(paragraph) > DOCUMENT_CHARACTERS or HEADING.match(paragraph.strip())):
-            yield _document("\n\n".join(gathered), Origin(name, start))
-            gathered, size = [], 0
-        if not gathered:
-            start = number
-        gathered.append(paragraph)
-        size += len(paragraph) + 2
-    yield _document("\n\n".join(gathered), Origin(name, start))
-
-
-def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    held: list[str] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
-        if line.strip():
-            held.append(line)
-        elif held:
-            yield number - len(held), "\n".join(held)
-            held = []
-    if held:
-        yield text.replace("\r\n", "\n").count("\n") + 2 - len(held), "\n".join(held)
-
-
-def _document(text: str, origin: Origin) -> RawRow | BadRow:
-    wrong = not_utf8(text)
-    return BadRow(origin, wrong, text) if wrong else RawRow(origin, {"text": text}, text)

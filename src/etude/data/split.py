@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from etude.data.fingerprint import WORDS, Prints, fingerprint
 from etude.data.read import Records
 from etude.errors import DataError
-from etude.records import Conversation, Exchange, Judged, Message, Preference, Prompt, Record, Text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["duplicates", "fingerprint", "split"]
 
 
 def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Records]:
@@ -20,92 +25,64 @@ def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Reco
     content and seed: neither the order of the rows nor their file names matter. DataError if everything is one group.
     """
     if not holdout:
-        return records, replace(records, rows=())
-    prints = [fingerprint(record) for record in records]
-    clusters = _clusters(records, prints)
-    if len(clusters) < 2:
+        return records, records.only(np.zeros(len(records), dtype=bool))
+    prints = records.prints()
+    records = replace(records, known_prints=prints)
+    labels = _clusters(prints)
+    sizes = np.bincount(labels)
+    if len(sizes) < 2:
         alike = f"the {len(records):,} rows are copies of one another or one group"
         found = f"{alike if len(records) > 1 else 'there is a single row'}, so none can be held out"
         raise DataError(found, where=", ".join(records.sources), remedy="set holdout to 0 or to a file of its own")
-    ordered = sorted(clusters, key=lambda cluster: _rank(cluster, prints, seed))
+    ordered = _drawn(labels, prints, seed)
     wanted = max(1, round(holdout * len(records)))
     most = min(wanted * 1.1, len(records) - 1)
-    held: set[int] = set()
+    is_held = np.zeros(len(sizes), dtype=bool)
+    num_held = 0
     for cluster in ordered:
-        if len(held) >= wanted:
+        if num_held >= wanted:
             break
-        if len(held) + len(cluster) <= most:
-            held.update(cluster)
-    if not held:
-        smallest: list[int] = min(ordered, key=len)
-        held = set(smallest)
-    rows = list(enumerate(records.rows))
-    return (
-        replace(records, rows=tuple(row for at, row in rows if at not in held)),
-        replace(records, rows=tuple(row for at, row in rows if at in held)),
-    )
+        if num_held + sizes[cluster] <= most:
+            is_held[cluster] = True
+            num_held += int(sizes[cluster])
+    if not num_held:
+        is_held[ordered[np.argmin(sizes[ordered])]] = True
+    held = is_held[labels]
+    return records.only(~held), records.only(held)
 
 
-def fingerprint(record: Record) -> str:
-    """The same for rows that differ only in case and white space (and in where they came from)."""
-    return sha256(_content(record).encode()).hexdigest()
-
-
-def duplicates(train: Sequence[Record], heldout: Sequence[Record]) -> tuple[int, int]:
+def duplicates(train: Records, heldout: Records) -> tuple[int, int]:
     """(rows of `train` that repeat an earlier one, rows of `heldout` also in `train`), but for case and white space."""
-    counted = Counter(fingerprint(record) for record in train)
-    return counted.total() - len(counted), sum(fingerprint(record) in counted for record in heldout)
+    ours, theirs = train.prints(), heldout.prints()
+    both = Prints(np.concatenate([ours.words, theirs.words]), np.concatenate([ours.groups, theirs.groups]))
+    labels = both.labels()
+    is_known = np.zeros(len(both) + 1, dtype=bool)
+    is_known[labels[: len(train)]] = True
+    return len(train) - int(is_known.sum()), int(is_known[labels[len(train) :]].sum())
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _clusters(prints: Prints) -> NDArray[np.intp]:
+    """For each row the number of the cluster that it belongs to, by content and by group."""
+    labels = prints.labels()
+    grouped = np.flatnonzero(prints.groups)
+    if not len(grouped):
+        return labels
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    _, groups = np.unique(prints.groups[grouped], return_inverse=True)
+    contents = int(labels.max()) + 1
+    size = contents + int(groups.max()) + 1
+    edges = (np.ones(len(grouped), dtype=np.int8), (labels[grouped], contents + groups))
+    _, joined = connected_components(coo_array(edges, shape=(size, size)), directed=False)
+    found: NDArray[np.intp] = np.unique(joined[labels], return_inverse=True)[1]
+    return found
 
 
-def _content(record: Record) -> str:
-    if isinstance(record, Text):
-        return _normal(record.text)
-    parts: list[tuple[Message, ...]] = []
-    extra = ""
-    match record:
-        case Conversation():
-            parts, extra = [record.messages], "".join(record.tools)
-        case Preference():
-            parts = [record.prompt, record.chosen, record.rejected]
-        case Judged():
-            parts, extra = [record.prompt, record.answer], str(record.judgement)
-        case Prompt():
-            parts, extra = [record.messages], record.reference or ""
-        case Exchange():
-            parts = [record.prompt, record.answer]
-    said = [
-        [[message.role, _normal(message.text), str(message.tool_calls or "")] for message in part] for part in parts
-    ]
-    return json.dumps([said, _normal(extra)], ensure_ascii=False)
-
-
-def _clusters(records: Records, prints: Sequence[str]) -> list[list[int]]:
-    """Indices of the rows that belong together, by group or by content (union-find)."""
-    parent = list(range(len(records)))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    first: dict[tuple[str, str], int] = {}
-    for at, record in enumerate(records):
-        keys = [("content", prints[at])]
-        if record.group is not None:
-            keys.append(("group", record.group))
-        for key in keys:
-            parent[root(at)] = root(first.setdefault(key, at))
-    clusters: dict[int, list[int]] = {}
-    for at in range(len(records)):
-        clusters.setdefault(root(at), []).append(at)
-    return list(clusters.values())
-
-
-def _rank(cluster: Sequence[int], prints: Sequence[str], seed: int) -> str:
-    smallest = min(prints[at] for at in cluster)
-    return sha256(f"{seed}:{smallest}".encode()).hexdigest()
+def _drawn(labels: NDArray[np.intp], prints: Prints, seed: int) -> NDArray[np.intp]:
+    """The clusters in the order in which they are drawn: by a hash of the seed and of the smallest hash in each."""
+    order = prints.in_order()
+    _, first = np.unique(labels[order], return_index=True)
+    digests = b"".join(sha256(f"{seed}:{prints.hexdigest(at)}".encode()).digest() for at in order[first])
+    ranks = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, WORDS)
+    return np.lexsort((ranks[:, 1], ranks[:, 0]))

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 from etude.data.convert import ROLES
 from etude.data.plain import PlainTokenizer
+from etude.data.plan import Control, Item, Literal, Skeleton, Slot
 from etude.errors import DataError, ModelError
 from etude.records import ImagePart, Message
 
@@ -41,47 +42,9 @@ TRANSFORMS: tuple[Callable[[str], str], ...] = (
 
 Tools = list[dict[Any, Any] | Callable[..., Any]]
 """Declarations, typed as transformers types them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where content number `index` goes."""
-
-    index: int
-    owner: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """Text of the template without control tokens; `owner` is the message whose answer it belongs to, if any."""
-
-    text: str
-    owner: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """A control token of the template."""
-
-    token: int
-    text: str
-    owner: int | None
-
-
-Item = Slot | Literal | Control
-
-
-@dataclass(frozen=True, slots=True)
-class Skeleton:
-    """A structure of chat, rendered: literals, control tokens and slots in order."""
-
-    items: tuple[Item, ...]
-    endings: Mapping[int, int | None]
-    """Message index → control token that ends it, None if nothing does."""
-
-    def join(self, contents: Sequence[str]) -> str:
-        """The text that the template gives with these contents."""
-        return "".join(contents[item.index] if isinstance(item, Slot) else item.text for item in self.items)
+Chat = tuple[Sequence[Message], Sequence[str]]
+"""Messages, and tool declarations as JSON texts."""
+Filled = tuple[Skeleton, list[str]]
 
 
 @dataclass(slots=True)
@@ -119,7 +82,7 @@ class ChatTemplate:
         marks = [chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in source]
         self._open, self._close = marks[0], marks[1]
         self._slot = re.compile(f"{self._open}(\\d+){self._close}")
-        self._skeletons: dict[str, Skeleton] = {}
+        self._skeletons: dict[object, Skeleton] = {}
         self._controls = {str(token): at for at, token in tokenizer.added_tokens_decoder.items()}
 
     def learn_endings(self, tokens: frozenset[int]) -> None:
@@ -135,33 +98,65 @@ class ChatTemplate:
         `answer` appends the opening of the assistant's next message. DataError if the template refuses the chat or
         rewrites its contents.
         """
+        (filled,) = self.fill_all([(messages, tools)], answer=answer)
+        if isinstance(filled, DataError):
+            raise filled
+        return filled
+
+    def fill_all(self, chats: Sequence[Chat], *, answer: bool = False) -> list[Filled | DataError]:
+        """What `fill` gives for each chat, or why it gives nothing; many at once cost less than one by one."""
+        taken: list[Filled | DataError] = []
+        for messages, tools in chats:
+            try:
+                taken.append(self._skeleton(messages, tools, answer=answer))
+            except DataError as error:
+                taken.append(error)
+        whole = [at for at, found in enumerate(taken) if not isinstance(found, DataError)]
+        rendered = dict(zip(whole, self._render_all([chats[at] for at in whole], answer=answer), strict=True))
+        return [
+            found if isinstance(found, DataError) else _filled(*found, rendered[at]) for at, found in enumerate(taken)
+        ]
+
+    def _skeleton(self, messages: Sequence[Message], tools: Sequence[str], *, answer: bool) -> Filled:
+        """The skeleton of this structure of chat, and the contents that are to be put in."""
+        is_plain = not tools and all(map(_is_plain, messages))
+        key: object = (answer, *((message.role, bool(message.content)) for message in messages))
+        if is_plain and key in self._skeletons:
+            return self._skeletons[key], [message.text for message in messages if message.content]
         marked = self._mark(messages, tools)
-        key = json.dumps([marked.messages, marked.tools, answer])
+        if not is_plain:
+            key = json.dumps([marked.messages, marked.tools, answer])
         skeleton = self._skeletons.get(key)
         if skeleton is None:
             if len(self._skeletons) >= MOST_SKELETONS:
                 self._skeletons.clear()
             skeleton = self._skeletons[key] = self._take_apart(marked, messages, answer=answer)
-        real = self._render([_plain_message(message) for message in messages], _objects(tools), answer=answer)
-        if skeleton.join(marked.contents) == real:
-            return skeleton, marked.contents
-        for change in TRANSFORMS[1:4]:
-            changed = [change(content) for content in marked.contents]
-            if skeleton.join(changed) == real:
-                return skeleton, changed
-        return skeleton, _align(skeleton, marked, real)
+        return skeleton, marked.contents
 
-    def _render(self, messages: list[dict[str, Any]], tools: Tools, *, answer: bool) -> str:
+    def _render_all(self, chats: Sequence[Chat], *, answer: bool) -> Iterator[str | DataError]:
+        """The template's own text of each chat; those of one set of tools that follow each other in one call."""
+        for tools, run in groupby(chats, key=lambda chat: chat[1]):
+            plain = [[_plain_message(message) for message in messages] for messages, _ in run]
+            try:
+                yield from self._render(plain, _objects(tools), answer=answer)
+            except DataError:
+                for chat in plain:
+                    try:
+                        yield from self._render([chat], _objects(tools), answer=answer)
+                    except DataError as error:
+                        yield error
+
+    def _render(self, chats: Sequence[list[dict[str, Any]]], tools: Tools, *, answer: bool) -> list[str]:
         from jinja2 import TemplateError
 
         try:
             rendered = self._tokenizer.apply_chat_template(
-                messages, tools=tools or None, tokenize=False, add_generation_prompt=answer
+                list(chats), tools=tools or None, tokenize=False, add_generation_prompt=answer
             )
         except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            roles = ", ".join(message["role"] for message in messages)
+            roles = ", ".join(message["role"] for message in chats[-1])
             raise DataError(f"the chat template refuses the roles {roles}: {error}") from None
-        return str(rendered)
+        return list(map(str, rendered))
 
     def _mark(self, messages: Sequence[Message], tools: Sequence[str]) -> Marked:
         marked = Marked()
@@ -201,7 +196,7 @@ class ChatTemplate:
         return mark(value) if isinstance(value, str) else value
 
     def _take_apart(self, marked: Marked, messages: Sequence[Message], *, answer: bool) -> Skeleton:
-        whole = self._render(marked.messages, marked.tools, answer=answer)
+        (whole,) = self._render([marked.messages], marked.tools, answer=answer)
         slots = [(found.start(), found.end(), int(found[1])) for found in self._slot.finditer(whole)]
         left_out = sorted(marked.needed - {index for _, _, index in slots})
         if left_out:
@@ -233,7 +228,7 @@ class ChatTemplate:
     def _opening(self, marked: Marked, at: int, whole: str, own: Sequence[tuple[int, int, int]]) -> int | None:
         """Where the assistant begins to write in message `at`: behind the generation prompt, else at its first slot."""
         if at:
-            opened = self._render(marked.messages[:at], marked.tools, answer=True)
+            (opened,) = self._render([marked.messages[:at]], marked.tools, answer=True)
             if whole.startswith(opened) and (not own or len(opened) <= own[0][0]):
                 return len(opened)
         return own[0][0] if own else None
@@ -268,9 +263,25 @@ class ChatTemplate:
         return items
 
 
-def _align(skeleton: Skeleton, marked: Marked, real: str) -> list[str]:
+def _filled(skeleton: Skeleton, contents: list[str], real: str | DataError) -> Filled | DataError:
+    """The contents as the template put them in: as they are, trimmed alike, or each in its own known way."""
+    if isinstance(real, DataError):
+        return real
+    if skeleton.join(contents) == real:
+        return skeleton, contents
+    for change in TRANSFORMS[1:4]:
+        changed = [change(content) for content in contents]
+        if skeleton.join(changed) == real:
+            return skeleton, changed
+    try:
+        return skeleton, _align(skeleton, contents, real)
+    except DataError as error:
+        return error
+
+
+def _align(skeleton: Skeleton, contents: Sequence[str], real: str) -> list[str]:
     """The contents as the template changed them, each by a known transform; DataError if none explains the text."""
-    found = list(marked.contents)
+    found = list(contents)
     at = 0
     items = skeleton.items
     for number, item in enumerate(items):
@@ -281,7 +292,7 @@ def _align(skeleton: Skeleton, marked: Marked, real: str) -> list[str]:
             continue
         following = items[number + 1] if number + 1 < len(items) else None
         after = "" if following is None or isinstance(following, Slot) else following.text
-        content = marked.contents[item.index]
+        content = contents[item.index]
         fits = [change(content) for change in TRANSFORMS if real.startswith(change(content) + after, at)]
         if not fits:
             break
@@ -302,6 +313,16 @@ def _key(name: str, controls: Mapping[str, int]) -> str:
 
 def _objects(tools: Sequence[str]) -> Tools:
     return [json.loads(tool) for tool in tools]
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether a message is nothing but a role and a text."""
+    return (
+        type(message.content) is str
+        and message.name is None
+        and not message.tool_calls
+        and message.tool_call_id is None
+    )
 
 
 def _plain_message(message: Message) -> dict[str, Any]:

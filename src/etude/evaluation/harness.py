@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +195,7 @@ def _refuse(task: Task, problems: Sequence[str]) -> None:
         raise Problems(f"task {task.name!r} ({task.data})", shown)
 
 
-def _too_long(model: LoadedModel, records: Sequence[Record], rows: Sequence[Sequence[int]], *, room: int) -> list[str]:
+def _too_long(model: LoadedModel, records: Sequence[Record], rows: Sequence[Sized], *, room: int) -> list[str]:
     """A line for each row that, with `room` more tokens, does not fit the model's context."""
     most = _context_tokens(model)
     if most is None:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from etude.models import kernels
+from etude.models import kernels, products
 from etude.models.fused_attention import Heads, Rotation, attend, attend_backward
 from etude.models.layout import Layout
 from etude.models.projections import Projections, adopt
+from etude.models.recompute import again
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -122,8 +123,14 @@ def read_halves(module: PreTrainedModel) -> list[tuple[AttentionHalf, FeedForwar
     return found
 
 
-def site_states(module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_S: Tensor) -> Tensor | None:
-    """Final hidden states at the sites, [S, E]; None where this model or batch must go another way."""
+def site_states(
+    module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_S: Tensor, *, step: int, recompute: bool
+) -> Tensor | None:
+    """Final hidden states at the sites, [S, E]; None where this model or batch must go another way.
+
+    Where only the sites are computed their number is rounded up to a multiple of `step`. With `recompute` a layer keeps
+    its input alone, and computes the rest again in the backward pass.
+    """
     halves = read_halves(module)
     windows = [one.window for one, _ in halves or () if one.window is not None]
     if halves is None or (windows and int(layout.position_T.max()) >= min(windows)):
@@ -133,14 +140,32 @@ def site_states(module: PreTrainedModel, tokens_T: Tensor, layout: Layout, site_
     cos, sin = base.rotary_emb(torch.empty(0, dtype=torch.float32), layout.position_T[None])
     half = cos.shape[-1] // 2
     rotation = Rotation(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
-    for i, (attention, feed_forward) in enumerate(halves):
-        x = _Attention.apply(x, attention, layout, rotation, *attention.parameters)  # type: ignore[no-untyped-call]
-        if i == len(halves) - 1 and len(site_S) < len(tokens_T):
-            x, site_S = x.index_select(0, site_S), torch.arange(len(site_S))
-        x = _FeedForward.apply(x, feed_forward, *feed_forward.parameters)  # type: ignore[no-untyped-call]
-    if len(site_S) >= len(tokens_T):
+    padded_S = torch.nn.functional.pad(site_S, (0, -len(site_S) % step))
+    *most, last = halves
+    for halves_of_layer in most:
+        arguments = (x, halves_of_layer, layout, rotation)
+        x = again(_layer, *arguments) if recompute else _layer(*arguments)
+    attention, feed_forward = last
+    x = _attend(x, attention, layout, rotation)
+    if len(padded_S) < len(tokens_T):
+        x = x.index_select(0, padded_S)
+    x = _feed_forward(x, feed_forward)
+    if len(padded_S) >= len(tokens_T):
         x = x.index_select(0, site_S)
-    return cast("Tensor", _FinalNorm.apply(x, Norm.read(base.norm), base.norm.weight))  # type: ignore[no-untyped-call]
+    out = _FinalNorm.apply(x, Norm.read(base.norm), base.norm.weight)  # type: ignore[no-untyped-call]
+    return cast("Tensor", out)[: len(site_S)]
+
+
+def _layer(x: Tensor, halves: tuple[AttentionHalf, FeedForwardHalf], layout: Layout, rotation: Rotation) -> Tensor:
+    return _feed_forward(_attend(x, halves[0], layout, rotation), halves[1])
+
+
+def _attend(x: Tensor, half: AttentionHalf, layout: Layout, rotation: Rotation) -> Tensor:
+    return cast("Tensor", _Attention.apply(x, half, layout, rotation, *half.parameters))  # type: ignore[no-untyped-call]
+
+
+def _feed_forward(x: Tensor, half: FeedForwardHalf) -> Tensor:
+    return cast("Tensor", _FeedForward.apply(x, half, *half.parameters))  # type: ignore[no-untyped-call]
 
 
 class _Attention(torch.autograd.Function):
@@ -182,9 +207,9 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, half: FeedForwardHalf, *parameters: Tensor) -> Tensor:
         h, rstd = half.norm.forward(x)
-        gate_up, kept_gate_up = half.gate_up.forward(h)
-        activated = gate_up.new_empty(len(x), gate_up.shape[1] // 2)
-        kernels.run("swiglu", gate_up, activated, *activated.shape)
+        kept_gate_up = half.gate_up.low_rank(h)
+        low = half.gate_up.added(kept_gate_up)
+        gate_up, activated = products.forward_swiglu(h, half.gate_up.weight_OI, half.gate_up.bias_O, low)
         y, kept_down = half.down.forward(activated, residual_TO=x)
         ctx.half = half
         ctx.sizes = 3, len(kept_gate_up), len(kept_down)
@@ -199,9 +224,8 @@ class _FeedForward(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         split = 1 + len(half.gate_up.parameters)
         d_low = half.down.low_gradient(dy, kept_down)
-        d_activated = half.down.input_gradient(dy, kept_down, d_low)
-        activated, d_gate_up = torch.empty_like(d_activated), torch.empty_like(gate_up)
-        kernels.run("swiglu_backward", gate_up, d_activated, d_gate_up, activated, *activated.shape)
+        low = None if d_low is None else (d_low, kept_down[0])
+        d_gate_up, activated = products.backward_swiglu(dy, half.down.weight_OI, low, gate_up)
         of_down = half.down.gradients(dy, activated, kept_down, d_low, needs[split:])
         h, _ = half.norm.forward(x)
         d_low = half.gate_up.low_gradient(d_gate_up, kept_gate_up)

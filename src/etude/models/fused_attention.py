@@ -13,7 +13,9 @@ from torch import Tensor
 
 from etude.models import kernels
 from etude.models.attention import RECOMPUTE_ABOVE
-from etude.models.layout import Group, Layout
+from etude.models.layout import BLOCK, Group, Layout
+
+MOST_HEAD_SIZE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Rotation:
 
 def attend(z: Tensor, heads: Heads, layout: Layout, rotation: Rotation) -> tuple[Tensor, list[Tensor | None]]:
     """Joined queries, keys and values, [T, (H + 2K) D], to outputs [T, H D]; and what `attend_backward` wants back."""
+    if _in_blocks(z, heads):
+        return _attend_in_blocks(z, heads, layout, rotation)
     out = z.new_zeros(len(z), heads.query * heads.size)
     kept: list[Tensor | None] = []
     for group in layout.groups:
@@ -64,6 +68,8 @@ def attend_backward(
     d_out: Tensor, kept: Sequence[Tensor | None], heads: Heads, layout: Layout, rotation: Rotation
 ) -> Tensor:
     """The gradient of z."""
+    if _in_blocks(d_out, heads):
+        return _attend_in_blocks_backward(d_out, kept, heads, layout, rotation)
     dz = d_out.new_zeros(len(d_out), heads.width)
     for i, group in enumerate(layout.groups):
         q, k, v, kp, vp, own, above = kept[7 * i : 7 * i + 7]
@@ -89,6 +95,38 @@ def attend_backward(
             dkp = torch.bmm(d_above.transpose(1, 2), q_shared)
             _add_gradients(dz, None, dkp, dvp, heads, group.ancestors_A, 1, rotation)
         _add_gradients(dz, dq, dk, dv, heads, group.rows_SN, group.num_segments, rotation)
+    return dz
+
+
+def _in_blocks(x: Tensor, heads: Heads) -> bool:
+    """Whether the kernels can attend block by block, in memory that does not grow with the square of the tokens."""
+    return kernels.multiplies() and x.dtype == torch.bfloat16 and heads.size % 32 == 0 and heads.size <= MOST_HEAD_SIZE
+
+
+def _block_sizes(x: Tensor, heads: Heads, layout: Layout) -> tuple[int | float, ...]:
+    return len(x), len(layout.segments), heads.query, heads.key, heads.size, layout.blocks.number, float(heads.scale)
+
+
+def _attend_in_blocks(
+    z: Tensor, heads: Heads, layout: Layout, rotation: Rotation
+) -> tuple[Tensor, list[Tensor | None]]:
+    out = z.new_empty(len(z), heads.query * heads.size)
+    out[layout.num_tokens :].zero_()
+    normalizer_HT = torch.empty(heads.query, len(z))
+    sizes = _block_sizes(z, heads, layout)
+    kernels.run("tree_attention", z, rotation.cos, rotation.sin, layout.blocks.tree_S4, out, normalizer_HT, *sizes)
+    return out, [z, out, normalizer_HT]
+
+
+def _attend_in_blocks_backward(
+    d_out: Tensor, kept: Sequence[Tensor | None], heads: Heads, layout: Layout, rotation: Rotation
+) -> Tensor:
+    z, out, normalizer_HT = kept
+    dz = d_out.new_empty(len(d_out), heads.width)
+    dz[layout.num_tokens :].zero_()
+    sums = torch.empty(heads.query * 2 * layout.blocks.number * BLOCK * heads.size)
+    tensors = (z, rotation.cos, rotation.sin, layout.blocks.tree_S4, out, d_out, normalizer_HT, sums, dz)
+    kernels.run("tree_attention_backward", *tensors, *_block_sizes(d_out, heads, layout))
     return dz
 
 

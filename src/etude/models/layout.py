@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 LENGTH_STEP = 8
+LONGEST_RUN = 1024
+BLOCK = 32
+"""Tokens that the C kernels of attention take at once."""
 SPLIT_ABOVE = 64
 
 
@@ -48,6 +51,15 @@ class Rows:
     longest: int
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The segments in blocks of up to BLOCK tokens, as the C kernels read them."""
+
+    tree_S4: Tensor
+    """For each segment its first token, one past its last, its parent or -1, and its first block; int64."""
+    number: int
+
+
 @dataclass(frozen=True)
 class Layout:
     """Everything attention needs to know about one batch; what its kernel does not ask for is never made."""
@@ -60,6 +72,19 @@ class Layout:
     padding: int
     masks: dict[int | None, BlockMask] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What `gpu_attention` made of this, by sliding window, for all layers."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the tree, padding left out."""
+        return len(self.end_T) - self.padding
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The tree cut for the C kernels."""
+        sizes = [-(-(one.stop - one.start) // BLOCK) for one in self.segments]
+        firsts = accumulate(sizes, initial=0)
+        rows = [(one.start, one.stop, one.parent, first) for one, first in zip(self.segments, firsts, strict=False)]
+        return Blocks(torch.tensor(rows), sum(sizes))
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -89,12 +114,13 @@ class Layout:
         """The groups of a batch, siblings of very different lengths apart so that little is padded."""
         device = self.end_T.device
         siblings: dict[int, list[Segment]] = defaultdict(list)
-        for segment in self.segments:
+        runs = _in_runs(self.segments)
+        for segment in runs:
             siblings[segment.parent].append(segment)
         groups: list[Group] = []
         placed: list[Tensor] = []
         for parent, segments in siblings.items():
-            ancestors = _ancestor_tokens(self.segments, parent)
+            ancestors = _ancestor_tokens(runs, parent)
             for similar in _by_length(segments):
                 groups.append(_group(similar, ancestors, device))
                 placed.append(torch.cat([torch.arange(one.start, one.stop) for one in similar]))
@@ -115,6 +141,19 @@ def layout_of(batch: Batch, *, padding: int = 0) -> Layout:
         end_T=torch.cat([batch.end_T, of_padding]),
         padding=padding,
     )
+
+
+def _in_runs(segments: Sequence[Segment]) -> list[Segment]:
+    """Long segments as chains of shorter ones, so that no table of scores is longer than a run on both sides."""
+    runs: list[Segment] = []
+    last_run: list[int] = []
+    for segment in segments:
+        parent = last_run[segment.parent] if segment.parent >= 0 else -1
+        for start in range(segment.start, segment.stop, LONGEST_RUN):
+            runs.append(Segment(start, min(start + LONGEST_RUN, segment.stop), parent))
+            parent = len(runs) - 1
+        last_run.append(parent)
+    return runs
 
 
 def _ancestor_tokens(segments: Sequence[Segment], parent: int) -> Tensor | None:

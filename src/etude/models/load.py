@@ -88,6 +88,7 @@ def load(model: str | ModelOptions) -> LoadedModel:
         folder=folder,
         base_hash=folder_hash(folder),
         way=proven_way(module, where=options.name),
+        checkpointing=options.activation_checkpointing,
     )
 
 

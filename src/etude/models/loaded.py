@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from etude.models.options import Checkpointing
+
 
 Way = Literal["fused", "tree", "rows"]
 """Packed trees through joined products and C kernels; packed trees through transformers' own layers; padded rows."""
@@ -39,6 +41,8 @@ class LoadedModel:
     """sha256 over config and weights: what an adapter belongs to."""
     way: Way
     """How hidden states are computed (proven by a probe at load)."""
+    checkpointing: Checkpointing = "auto"
+    """Whether activations are computed again in the backward pass."""
 
     @property
     def packs(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["auto", "bfloat16", "float32"]
+Checkpointing = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +20,6 @@ class ModelOptions:
     precision: Precision = "auto"
     """How weights are held and products computed: `auto` takes bfloat16 where the processor computes in it (GPUs,
     CPUs with AVX512-BF16 or AMX), else float32, which is then many times faster and exact."""
+    activation_checkpointing: Checkpointing = "auto"
+    """Whether a layer's activations are computed again in the backward pass instead of kept: far less memory, about a
+    third more time. `auto`: where they would take over 2 GiB (on a GPU: half of its free memory)."""

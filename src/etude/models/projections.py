@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from etude.models import products
 from etude.models.layers import LoRALinear
 
 Kept = tuple[Tensor, ...]
@@ -80,28 +81,30 @@ class Projections:
 
     def forward(self, x_TI: Tensor, residual_TO: Tensor | None = None) -> tuple[Tensor, Kept]:
         """The outputs, added to a residual if there is one; and what `backward` wants back."""
-        if residual_TO is None:
-            out_TO = nn.functional.linear(x_TI, self.weight_OI, self.bias_O)
-        else:
-            out_TO = torch.addmm(residual_TO, x_TI, self.weight_OI.t())
-            if self.bias_O is not None:
-                out_TO += self.bias_O
-        if not self.adapters:
-            return out_TO, ()
-        a_RI, b_OR = self._thin(x_TI.dtype)
-        low_TR = x_TI @ a_RI.t()
-        return out_TO.addmm_(low_TR, b_OR.t()), (a_RI, b_OR, low_TR)
+        kept = self.low_rank(x_TI)
+        out_TO = products.forward(x_TI, self.weight_OI, self.added(kept), residual_TO)
+        if self.bias_O is not None:
+            out_TO += self.bias_O
+        return out_TO, kept
 
-    def _thin(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """All adapters as two matrices: A's stacked, [R, I]; scaled B's on a diagonal of blocks, [O, R]."""
-        if len(self.linears) == 1:
-            only = self.adapters[0][1]
-            return only.lora_A.detach().to(dtype), (only.lora_B.detach() * only.scale).to(dtype)
-        a_RI = torch.cat([one.lora_A.detach().to(dtype) for _, one in self.adapters])
-        b_OR = a_RI.new_zeros(self.weight_OI.shape[0], len(a_RI))
+    def low_rank(self, x_TI: Tensor) -> Kept:
+        """All adapters as two thin matrices, A's stacked [R, I] and scaled B's on a diagonal of blocks [O, R], and the
+        inputs between them [T, R]; nothing where there are none. R is rounded up with zeros."""
+        if not self.adapters:
+            return ()
+        num_ranks = sum(len(one.lora_A) for _, one in self.adapters)
+        padded = num_ranks + -num_ranks % products.rank_step(x_TI.dtype)
+        a_RI, b_OR = x_TI.new_empty(padded, x_TI.shape[1]), x_TI.new_zeros(self.weight_OI.shape[0], padded)
+        a_RI[num_ranks:].zero_()
         for (start, one), rank in zip(self.adapters, self._ranks(), strict=True):
-            b_OR[start : start + one.lora_B.shape[0], rank] = one.lora_B.detach() * one.scale
-        return a_RI, b_OR
+            a_RI[rank] = one.lora_A.detach()
+            torch.mul(one.lora_B.detach(), one.scale, out=b_OR[start : start + len(one.lora_B), rank])
+        return a_RI, b_OR, products.forward(x_TI, a_RI)
+
+    @staticmethod
+    def added(kept: Kept) -> products.Pair | None:
+        """The operands of the low-rank addition to the outputs."""
+        return (kept[2], kept[1]) if kept else None
 
     def _ranks(self) -> list[slice]:
         found: list[slice] = []
@@ -112,12 +115,11 @@ class Projections:
 
     def low_gradient(self, dy_TO: Tensor, kept: Kept) -> Tensor | None:
         """The gradient between the thin matrices, [T, R]."""
-        return dy_TO @ kept[1] if kept else None
+        return products.backward(dy_TO, kept[1]) if kept else None
 
     def input_gradient(self, dy_TO: Tensor, kept: Kept, d_low_TR: Tensor | None) -> Tensor:
         """The gradient of the input, [T, I]."""
-        dx_TI = dy_TO @ self.weight_OI
-        return dx_TI if d_low_TR is None else dx_TI.addmm_(d_low_TR, kept[0])
+        return products.backward(dy_TO, self.weight_OI, None if d_low_TR is None else (d_low_TR, kept[0]))
 
     def gradients(
         self, dy_TO: Tensor, x_TI: Tensor, kept: Kept, d_low_TR: Tensor | None, needs: Sequence[bool]
@@ -127,11 +129,13 @@ class Projections:
         sizes = [one.out_features for one in self.linears]
         found: list[Tensor | None] = [None] * num
         if any(needs[:num]):
-            found = list((dy_TO.t() @ x_TI).split(sizes))
+            found = list(products.outer(dy_TO, x_TI, dy_TO.dtype).split(sizes))
         if self.bias_O is not None:
-            found += dy_TO.float().sum(0).to(dy_TO.dtype).split(sizes)
+            wanted = any(needs[num : 2 * num])
+            found += dy_TO.float().sum(0).to(dy_TO.dtype).split(sizes) if wanted else [None] * num
         if d_low_TR is not None:
-            da_RI, db_OR = (d_low_TR.t() @ x_TI).float(), dy_TO.t() @ kept[2]
+            da_RI = products.outer(d_low_TR, x_TI, torch.float32)
             for (start, one), rank in zip(self.adapters, self._ranks(), strict=True):
-                found += [da_RI[rank], db_OR[start : start + len(one.lora_B), rank].float() * one.scale]
+                outputs, low_TR = dy_TO[:, start : start + len(one.lora_B)], kept[2][:, rank]
+                found += [da_RI[rank], products.outer(outputs, low_TR, torch.float32, one.scale)]
         return [one if need else None for one, need in zip(found, needs, strict=True)]

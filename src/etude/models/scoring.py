@@ -6,6 +6,7 @@ Shape letters: T tokens of the tree, S sites, E hidden size, V vocabulary, C sit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from etude.batch import Batch, TokenRow
-from etude.models import fused, kernels
+from etude.models import fused, kernels, products
+from etude.models import recompute as recomputing
 from etude.models.attention import tree_layout
 from etude.models.gpu_kernels import BLOCK
 from etude.models.layout import Layout, layout_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from etude.models.loaded import LoadedModel
+    from etude.models.options import Checkpointing
 
 CHUNK_NUMBERS = 1 << 24
 """Most logits held at once."""
@@ -41,33 +44,39 @@ def step_of(dtype: torch.dtype) -> int:
     return PLAIN_STEP if dtype == torch.float32 else COMPILED_STEP
 
 
-def score(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
+def score(
+    module: PreTrainedModel, batch: Batch, *, way: Way = "tree", checkpointing: Checkpointing = "never"
+) -> Tensor:
     """Log-probability in nats of each site's target, float32 [S], differentiable in every trainable weight."""
-    return _log_probabilities(module, site_states(module, batch, way=way), batch.target_S)
+    return _log_probabilities(module, site_states(module, batch, way=way, checkpointing=checkpointing), batch.target_S)
 
 
-def site_states(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
+def site_states(
+    module: PreTrainedModel, batch: Batch, *, way: Way = "tree", checkpointing: Checkpointing = "never"
+) -> Tensor:
     """Final hidden states at the sites, [S, E], before the head."""
+    recompute = recomputing.is_wanted(module, len(batch.tokens_T), checkpointing)
     if not packs_at_this_length(module, batch) or way == "rows":
         return site_states_by_row(module, batch)
     if way == "fused":
-        tokens, layout = _padded(module, batch)
-        states = fused.site_states(module, tokens, layout, batch.site_S)
+        step = products.TILE if products.takes_any_length(module.dtype) else step_of(module.dtype)
+        tokens, layout = _padded(module, batch, step=step)
+        states = fused.site_states(module, tokens, layout, batch.site_S, step=step, recompute=recompute)
         if states is not None:
             return states
-    return hidden_states(module, batch).index_select(0, batch.site_S)
+    return hidden_states(module, batch, recompute=recompute).index_select(0, batch.site_S)
 
 
-def _padded(module: PreTrainedModel, batch: Batch) -> tuple[Tensor, Layout]:
+def _padded(module: PreTrainedModel, batch: Batch, *, step: int | None = None) -> tuple[Tensor, Layout]:
     """Token ids and layout of a batch, rounded up to a length that comes again."""
-    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step_of(module.dtype))
+    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step or step_of(module.dtype))
     return nn.functional.pad(batch.tokens_T, (0, padding)), layout_of(batch, padding=padding)
 
 
-def hidden_states(module: PreTrainedModel, batch: Batch) -> Tensor:
+def hidden_states(module: PreTrainedModel, batch: Batch, *, recompute: bool = False) -> Tensor:
     """Final hidden states of a packed tree, [T, E], before the head."""
     tokens, layout = _padded(module, batch)
-    with tree_layout(layout):
+    with tree_layout(layout), recomputing.recomputed_layers(module, layout) if recompute else nullcontext():
         out = module.base_model(input_ids=tokens[None], position_ids=layout.position_T[None], use_cache=False)
     return cast("Tensor", out.last_hidden_state[0, : len(batch.tokens_T)])
 
@@ -126,7 +135,11 @@ def _gradient_of_logits(
 
 
 class HeadLogProbabilities(torch.autograd.Function):
-    """log softmax(h Wᵀ + b) at the targets; many logits are computed again in the backward pass, few are kept."""
+    """log softmax(h Wᵀ + b) at the targets.
+
+    Under a frozen head the gradient of h is known up to each site's factor as soon as the logits are there, so it is
+    what is kept; else the logits are, if they are few, or are computed again in the backward pass.
+    """
 
     @staticmethod
     def forward(
@@ -139,30 +152,33 @@ class HeadLogProbabilities(torch.autograd.Function):
         softcap: float | None,
     ) -> Tensor:
         logits = nn.functional.linear(hidden_CE, weight_VE, bias_V)
-        ctx.scale, ctx.softcap, ctx.logits = scale, softcap, None
-        if scale == 1.0 and softcap is None and kernels.computes(logits):
+        ctx.scale, ctx.softcap, ctx.logits, ctx.plain = scale, softcap, None, scale == 1.0 and softcap is None
+        if ctx.plain and kernels.computes(logits):
             at_target_C, normalizer_C = (torch.empty(len(logits)) for _ in range(2))
             kernels.run("log_softmax_at", logits, target_C, at_target_C, normalizer_C, *logits.shape)
-            ctx.logits = logits if logits.numel() <= KEPT_NUMBERS else None
         else:
-            logits = _transformed(logits, scale, softcap)
-            normalizer_C = logits.logsumexp(-1)
-            at_target_C = logits.gather(1, target_C[:, None])[:, 0] - normalizer_C
-        ctx.save_for_backward(hidden_CE, weight_VE, bias_V, target_C, normalizer_C)
+            transformed = _transformed(logits, scale, softcap)
+            normalizer_C = transformed.logsumexp(-1)
+            at_target_C = transformed.gather(1, target_C[:, None])[:, 0] - normalizer_C
+        slope_CE = None
+        if ctx.needs_input_grad[:3] == (True, False, False):
+            ones_C = torch.ones_like(at_target_C)
+            slope_CE = _logits_gradient(ctx, logits, target_C, normalizer_C, ones_C) @ weight_VE
+        elif any(ctx.needs_input_grad) and logits.numel() <= KEPT_NUMBERS:
+            ctx.logits = logits
+        ctx.save_for_backward(hidden_CE, weight_VE, bias_V, target_C, normalizer_C, slope_CE)
         return at_target_C
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden_CE, weight_VE, bias_V, target_C, normalizer_C = ctx.saved_tensors
+        hidden_CE, weight_VE, bias_V, target_C, normalizer_C, slope_CE = ctx.saved_tensors
+        grad_C = gradients[0].contiguous()
+        if slope_CE is not None:
+            return slope_CE * grad_C[:, None].to(slope_CE.dtype), None, None, None, None, None
         logits, ctx.logits = ctx.logits, None  # the gradient takes their memory
         if logits is None:
             logits = nn.functional.linear(hidden_CE, weight_VE, bias_V)
-        grad_C = gradients[0].contiguous()
-        if ctx.scale == 1.0 and ctx.softcap is None and kernels.computes(logits):
-            kernels.run("log_softmax_gradient", logits, target_C, normalizer_C, grad_C, *logits.shape)
-            d_logits = logits
-        else:
-            d_logits = _gradient_of_logits(logits, target_C, normalizer_C, grad_C, ctx.scale, ctx.softcap)
+        d_logits = _logits_gradient(ctx, logits, target_C, normalizer_C, grad_C)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         return (
             d_logits @ weight_VE if need_hidden else None,
@@ -172,6 +188,14 @@ class HeadLogProbabilities(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _logits_gradient(ctx: Any, logits: Tensor, target_C: Tensor, normalizer_C: Tensor, grad_C: Tensor) -> Tensor:
+    """The gradient of the logits, in their own memory where that can be."""
+    if not (ctx.plain and kernels.computes(logits)):
+        return _gradient_of_logits(logits, target_C, normalizer_C, grad_C, ctx.scale, ctx.softcap)
+    kernels.run("log_softmax_gradient", logits, target_C, normalizer_C, grad_C, *logits.shape)
+    return logits
 
 
 def score_rows(

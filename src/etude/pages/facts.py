@@ -154,7 +154,8 @@ def speed_facts(run: RunFiles) -> tuple[Fact, ...]:
     shared = ""
     if 0 < metrics.tokens_computed < metrics.tokens:
         shared = f"{percent(1 - metrics.tokens_computed / metrics.tokens)} belonged to prefixes shared between rows"
-    return (
+    held = run.manifest.most_tokens if run.manifest else None
+    facts = (
         Fact(
             "tokens a second",
             f"{metrics.tokens / metrics.seconds:,.0f}",
@@ -164,7 +165,9 @@ def speed_facts(run: RunFiles) -> tuple[Fact, ...]:
         Fact("tokens", f"{metrics.tokens:,}"),
         Fact("tokens computed", f"{metrics.tokens_computed:,}", shared),
         Fact("seconds an update", number(metrics.seconds / len(metrics.loss)) if len(metrics.loss) else ""),
+        Fact("most tokens in one pass", _count(held), "what memory held; less than the run file asks for"),
     )
+    return tuple(fact for fact in facts if fact.value)
 
 
 def environment(run: RunFiles) -> tuple[Fact, ...]:

@@ -103,7 +103,7 @@ class Learning:
     narrow: Markup
     panels: tuple[Panel, ...]
     warnings: tuple[str, ...]
-    """What the guard said, the first ones."""
+    """What was odd about updates, the first ones."""
     num_warnings: int
 
 

@@ -47,7 +47,7 @@ class Metrics:
     tokens_computed: int = 0
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
-    """What the guard said of an update: why it was skipped, a spike."""
+    """What was odd about an update: too little memory, why it was skipped, a spike."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,10 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
         tokens_computed=int(_total(rows, "tokens_computed")),
         seconds=_total(rows, "seconds"),
         warnings=tuple(
-            f"update {row['step']}: {row[key]}" for row in rows for key in ("skipped", "warning") if key in row
+            f"update {row['step']}: {row[key]}"
+            for row in rows
+            for key in ("memory", "skipped", "warning")
+            if key in row
         ),
     )
 

@@ -63,6 +63,8 @@ class Manifest:
     command: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds by phase."""
+    most_tokens: int | None = None
+    """What memory held in one pass, where that was less than the run file asked for."""
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     """Written when the run finishes: path relative to the run's folder → hash and size."""
 

@@ -12,6 +12,7 @@ from etude.sampling.options import SampleOptions
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Prompt = tuple[int, ...]
 UNFINISHED = "\ufffd"
 """What a tokenizer shows for bytes that are not (yet) a character."""
 
@@ -67,7 +68,7 @@ class Answer:
     def __init__(
         self,
         row: int,
-        prompt: tuple[int, ...],
+        prompt: Prompt,
         tokenizer: PreTrainedTokenizerBase,
         options: SampleOptions,
         *,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from etude.models import kernels
 from etude.sampling.options import SampleOptions
 
 FIRST_LOOK = 256
@@ -23,11 +24,22 @@ def choose(logits_RV: Tensor, uniforms_R: Sequence[float], options: SampleOption
     are, so that it equals scoring's. It is not finite where a row's logits are not. Greedy takes the lowest token id
     among equals.
     """
+    if kernels.computes(logits_RV) and not options.top_k and options.top_p >= 1:
+        return _choose_compiled(logits_RV.contiguous(), uniforms_R, options.temperature)
     logits_RV = logits_RV.float()
     total_R = logits_RV.logsumexp(-1)
     token_R = logits_RV.argmax(-1) if options.temperature == 0 else _draw(logits_RV, uniforms_R, options)
     logprob_R = logits_RV.gather(1, token_R[:, None])[:, 0] - total_R
     return token_R, torch.where(total_R.isfinite(), logprob_R, torch.nan)
+
+
+def _choose_compiled(logits_RV: Tensor, uniforms_R: Sequence[float], temperature: float) -> tuple[Tensor, Tensor]:
+    """The same in one kernel, where nothing is cut off."""
+    token_R = torch.empty(len(logits_RV), dtype=torch.int64)
+    logprob_R = torch.empty(len(logits_RV), dtype=torch.float32)
+    uniforms = torch.tensor(uniforms_R, dtype=torch.float64)
+    kernels.run("choose", logits_RV, uniforms, token_R, logprob_R, *logits_RV.shape, float(temperature))
+    return token_R, torch.where(logprob_R.isfinite(), logprob_R, torch.nan)
 
 
 def _draw(logits_RV: Tensor, uniforms_R: Sequence[float], options: SampleOptions) -> Tensor:

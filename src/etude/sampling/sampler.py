@@ -9,7 +9,7 @@ of matrix products of different shapes: two tokens that are equally likely to th
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,14 +46,15 @@ def sample(
     if not prompts:
         return []
     answers = [Answer(i, tuple(prompt), model.tokenizer, options, end_ids=end_ids) for i, prompt in enumerate(prompts)]
-    decoder = decoder_for(model, [answer.prompt for answer in answers])
     done = 0
-    with _ready(model, decoder):
-        for batch in _batches(answers, options.batch_rows, mixed=decoder.pads):
-            for finished in _answer(decoder, batch, options):
-                done += finished
-                if finished and on_progress is not None:
-                    on_progress(done, len(answers))
+    with _evaluating(model):
+        decoder = decoder_for(model, [answer.prompt for answer in answers], options.max_new_tokens)
+        with decoder.attention():
+            for batch in _batches(answers, options.batch_rows, mixed=decoder.pads):
+                for finished in _answer(decoder, batch, options):
+                    done += finished
+                    if finished and on_progress is not None:
+                        on_progress(done, len(answers))
     return [answer.completion() for answer in answers]
 
 
@@ -66,11 +67,12 @@ def stream(
     """
     _check(model, [prompt], options)
     answer = Answer(0, tuple(prompt), model.tokenizer, options, end_ids=end_ids, streams=True)
-    decoder = decoder_for(model, [answer.prompt])
+    with _evaluating(model):
+        decoder = decoder_for(model, [answer.prompt], options.max_new_tokens)
     steps = _answer(decoder, [answer], options)
     given = ""
     while answer.finish is None:
-        with _ready(model, decoder):
+        with _evaluating(model), decoder.attention():
             next(steps)
         text = answer.certain_text()
         if len(text) > len(given):
@@ -121,18 +123,16 @@ def _batches(answers: Sequence[Answer], batch_rows: int, *, mixed: bool) -> Iter
 
 
 @contextmanager
-def _ready(model: LoadedModel, decoder: Decoder) -> Iterator[None]:
-    """Evaluation mode, no gradients and the decoder's attention; all of it as before at the end, errors included."""
+def _evaluating(model: LoadedModel) -> Iterator[None]:
+    """Evaluation mode and no gradients; as before at the end, errors included."""
     training = [part for part in model.module.modules() if part.training]
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(decoder.attention())
-        model.module.train(False)
-        try:
+    model.module.train(False)
+    try:
+        with torch.inference_mode():
             yield
-        finally:
-            for part in training:
-                part.training = True
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _check(model: LoadedModel, prompts: Sequence[Sequence[int]], options: SampleOptions) -> None:

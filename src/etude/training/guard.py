@@ -13,6 +13,8 @@ MOST_SKIPPED = 3
 WINDOW = 200
 FEWEST = 20
 LOSS_DEVIATIONS = 6.0
+LEAST_DEVIATION = 0.01
+"""Of the median: losses that hardly vary make no spike of what nobody would call one."""
 NORM_FACTOR = 10.0
 
 
@@ -51,7 +53,7 @@ class Guard:
             return None
         middle = statistics.median(self.losses)
         deviation = statistics.median(abs(one - middle) for one in self.losses)
-        if loss > middle + LOSS_DEVIATIONS * max(deviation, 1e-3):
+        if loss > middle + LOSS_DEVIATIONS * max(deviation, LEAST_DEVIATION * abs(middle), 1e-3):
             return f"loss {loss:.3g} against a median of {middle:.3g}; samples {_some(sample_ids)}"
         usual = statistics.median(self.norms)
         if norm > NORM_FACTOR * max(usual, 1e-6):

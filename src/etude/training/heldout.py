@@ -4,32 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from etude import faults
+from etude.batch import Batch
 from etude.errors import DataError
 from etude.objectives.base import Objective
 from etude.techniques.policy import Policy
+from etude.training.memory import Room, Smaller
 from etude.training.ranks import Ranks
 from etude.training.scores import scores_of
 from etude.training.source import SweepSource
 
 
-def heldout_loss(policy: Policy, source: SweepSource, objective: Objective, ranks: Ranks) -> float:
+def heldout_loss(
+    policy: Policy,
+    source: SweepSource,
+    objective: Objective,
+    ranks: Ranks,
+    *,
+    room: Room | None = None,
+    update: int = 0,
+) -> float:
     """The objective's loss over all held-out samples, without dropout; the same on every rank.
 
     Raises:
         DataError: nothing in them is learned.
+        EtudeError: memory ran out on a single sample.
     """
-    total = count = 0.0
-    with torch.no_grad():
-        for batch in source.sweep(ranks.share):
-            placed = batch.to(policy.model.module.device)
-            total += float(objective.loss(placed, scores_of(policy, placed, objective)).total)
-            count += objective.count(placed)
-    total, count = ranks.sum(total), ranks.sum(count)
+    room = room or Room()
+    sums: list[tuple[float, float]] = []
+
+    def add(batch: Batch) -> None:
+        placed = batch.to(policy.model.module.device)
+        total = float(objective.loss(placed, scores_of(policy, placed, objective)).total)
+        faults.demand("heldout.pass", len(batch.tokens_T))
+        sums.append((total, objective.count(placed)))
+
+    while True:
+        sums.clear()
+        batches = source.sweep(ranks.share, num_ranks=ranks.world, most_tokens=room.most_tokens)
+        with suppress(Smaller), torch.no_grad():
+            room.passes(batches, add, ranks, update=update)
+            break
+    total = ranks.sum(sum((loss for loss, _ in sums), 0.0))
+    count = ranks.sum(sum((number for _, number in sums), 0.0))
     if not count > 0:
         raise DataError("0 learned tokens", where="held-out samples", remedy="hold out rows with answers, or none")
     return total / count

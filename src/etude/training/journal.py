@@ -33,11 +33,12 @@ class Journal:
             "rows": progress.rows,
             "tokens": progress.tokens,
             "tokens_computed": progress.tokens_computed,
+            "micro_batches": progress.micro_batches,
             "seconds": round(progress.seconds, 6),
             "time": _now(),
             **{name: _number(value) for name, value in progress.figures.items()},
         }
-        notes = {"skipped": progress.skipped, "warning": progress.warning}
+        notes = {"skipped": progress.skipped, "warning": progress.warning, "memory": progress.memory}
         line.update({key: note for key, note in notes.items() if note is not None})
         append_line(self.folder / METRICS, json.dumps(line))
         append_line(self.folder / SAMPLES, json.dumps({"step": progress.step, "ids": list(sample_ids)}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -25,8 +25,10 @@ from etude.objectives.base import Objective
 from etude.techniques.policy import Before, Policy
 from etude.training.guard import Guard
 from etude.training.heldout import Best, heldout_loss
+from etude.training.memory import Room, Smaller, explained
 from etude.training.optimizer import MasterAdamW
 from etude.training.options import TrainOptions
+from etude.training.phases import phase
 from etude.training.progress import Hook, Progress
 from etude.training.ranks import Ranks
 from etude.training.saving import Place, Saver
@@ -52,6 +54,8 @@ class Trained:
     """Of the weights handed back."""
     best_step: int | None
     stopped_early: str | None
+    most_tokens: int | None
+    """What memory held in one pass, where that was less than the source would have taken."""
 
     @property
     def name(self) -> str:
@@ -85,6 +89,7 @@ def train(
         ConfigError: options that contradict each other.
         DataError: a step without anything to learn.
         DivergedError: too many updates in a row were not finite.
+        EtudeError: memory ran out on a single sample.
         Interrupted: a signal asked to stop; with a `place`, a checkpoint was left.
         CheckpointError: a resume for which no usable checkpoint exists.
     """
@@ -96,7 +101,7 @@ def train(
     saver = Saver(place, run.ranks, keep=options.keep_checkpoints) if place is not None else None
     run.ranks.agree({name: p.detach() for name, p in policy.trainable.items()}, what="starting weights")
     if saver is not None:
-        run.step = saver.resume(run.optimizer, run.guard, run.best)
+        run.step = saver.resume(run.optimizer, run.guard, run.best, run.room)
     with stop_requests("stopping after this update (again: at once)") as stop:
         run.go(saver, stop)
     return run.result()
@@ -134,6 +139,7 @@ class _Run:
         self.optimizer = MasterAdamW(policy.trainable, options)
         self.guard = Guard()
         self.best = Best(keep=options.keep_best)
+        self.room = Room()
         self.last_look: float | None = None
         self.step = 0
         self.stopped_early: str | None = None
@@ -142,37 +148,62 @@ class _Run:
         """All updates from `self.step` on."""
         if self._patience_is_over():  # the checkpoint was made just before an early stop
             return
-        for step in self._steps():
-            progress = self._update(step)
+        for step, progress in self._updates():
             self.step = progress.step
             if self._time_to_look():
                 progress = self._look(progress)
+            progress = replace(progress, memory=self.room.tell())
             if saver is not None:
-                saver.write_down(progress, step.sample_ids)
+                with phase("saving"):
+                    saver.write_down(progress, step.sample_ids)
             for hook in self.hooks:
                 hook(progress, self.policy)
             faults.point("loop.after_update")
             stopping = self.ranks.any(stop.requested is not None)
             if saver is not None and (stopping or self._time_to_save()):
-                saver.save(self.step, self.optimizer, self.guard, self.best)
+                with phase("saving"):
+                    saver.save(self.step, self.optimizer, self.guard, self.best, self.room)
             if stopping and self.step < self.num_steps:
                 self._interrupt(saver, stop)
             if self._patience_is_over():
                 break
 
-    def _steps(self) -> Iterable[Step]:
+    def _updates(self) -> Iterator[tuple[Step, Progress]]:
+        """Each step and what its update came to; a step that found no room in memory is pulled again, cut finer."""
+        steps, started = self._steps(), time.perf_counter()
+        while (step := self._pulled(steps)) is not None:
+            try:
+                progress = self._update(step, started)
+            except Smaller:
+                self.optimizer.clear()
+                steps = self._steps()
+                continue
+            yield step, progress
+            started = time.perf_counter()
+
+    @staticmethod
+    def _pulled(steps: Iterator[Step]) -> Step | None:
+        with phase("packing"):
+            return next(steps, None)
+
+    def _steps(self) -> Iterator[Step]:
         steps = self.source.steps(
             batch_rows=self.options.batch_rows,
             seed=self.options.seed,
             first=self.step,
             total_samples=self.total_samples,
             share=self.ranks.share,
+            num_ranks=self.ranks.world,
+            most_tokens=self.room.most_tokens,
         )
         return itertools.islice(steps, self.num_steps - self.step)
 
-    def _update(self, step: Step) -> Progress:
-        """One optimizer update: all micro-batches' sums, divided once by the count of the whole step on all ranks."""
-        started = time.perf_counter()
+    def _update(self, step: Step, started: float) -> Progress:
+        """One optimizer update: all micro-batches' sums, divided once by the count of the whole step on all ranks.
+
+        Raises:
+            Smaller: nothing was changed but gradients.
+        """
         number = self.step + 1
         batches = [batch.to(self.policy.model.module.device) for batch in step.batches]
         count = self.ranks.sum(float(sum(self.objective.count(batch) for batch in batches)))
@@ -182,13 +213,15 @@ class _Run:
         mean_loss = figures.pop("loss")
         if faults.point("loop.nan_loss"):
             mean_loss = math.nan
-        norm = float(self.optimizer.gradient_norm())
+        with phase("optimizer"):
+            norm = float(self.optimizer.gradient_norm())
         rate = learning_rate(self.step, self.num_steps, self.options)
         skipped, warning = self.guard.judge(mean_loss, norm, step=number, sample_ids=step.sample_ids)
         if skipped is None:
             clip = self.options.clip_norm
             scale = clip / norm if 0 < clip < norm else 1.0
-            self.optimizer.step(learning_rate=rate, gradient_scale=scale)
+            with explained("in the optimizer"), phase("optimizer"):
+                self.optimizer.step(learning_rate=rate, gradient_scale=scale)
         else:
             self.optimizer.clear()
         return Progress(
@@ -201,6 +234,7 @@ class _Run:
             rows=len(step.sample_ids),
             tokens=self.ranks.sum(sum(batch.num_row_tokens for batch in batches)),
             tokens_computed=self.ranks.sum(sum(len(batch.tokens_T) for batch in batches)),
+            micro_batches=self.ranks.sum(len(batches)),
             seconds=time.perf_counter() - started,
             skipped=skipped,
             warning=warning,
@@ -211,15 +245,23 @@ class _Run:
     def _backward(self, batches: Sequence[Batch], count: float, number: int) -> dict[str, float]:
         """Gradients of the step's mean loss, summed over micro-batches and ranks; the loss and further figures."""
         sums: dict[str, Tensor] = {"loss": torch.zeros(())}
+
+        def add(batch: Batch) -> None:
+            with phase("forward"):
+                loss = self.objective.loss(batch, scores_of(self.policy, batch, self.objective))
+            with phase("backward"):
+                torch.autograd.backward(loss.total / count)
+            faults.demand("loop.pass", len(batch.tokens_T))
+            faults.point("loop.mid_accumulation")
+            for name, value in {"loss": loss.total, **loss.sums}.items():
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu().float()
+
         seed_of_update(self.options.seed, number, self.ranks.rank)
         with self.policy.technique.learning(self.policy.model):
-            for batch in batches:
-                loss = self.objective.loss(batch, scores_of(self.policy, batch, self.objective))
-                torch.autograd.backward(loss.total / count)
-                faults.point("loop.mid_accumulation")
-                for name, value in {"loss": loss.total, **loss.sums}.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu().float()
-        self.ranks.sum_gradients(self.policy.trainable.values())
+            self.room.passes(batches, add, self.ranks, update=number)
+        if self.ranks.world > 1:
+            with phase("gradients over ranks"):
+                self.ranks.sum_gradients(self.policy.trainable.values())
         totals = self.ranks.sum_named({name: float(value) for name, value in sums.items()})
         return {name: total / count for name, total in totals.items()}
 
@@ -238,7 +280,8 @@ class _Run:
 
     def _look(self, progress: Progress) -> Progress:
         assert self.heldout is not None
-        loss = heldout_loss(self.policy, self.heldout, self.objective, self.ranks)
+        with phase("held-out look"):
+            loss = heldout_loss(self.policy, self.heldout, self.objective, self.ranks, room=self.room, update=self.step)
         self.best.look(loss, self.step, self.policy.trainable)
         self.last_look = loss
         return replace(progress, heldout_loss=loss)
@@ -260,4 +303,5 @@ class _Run:
             heldout_loss=self.best.loss if self.best.keep else self.last_look,
             best_step=self.best.step if self.best.loss is not None else None,
             stopped_early=self.stopped_early,
+            most_tokens=self.room.most_tokens,
         )

@@ -7,13 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from etude.models import kernels
 from etude.training.options import TrainOptions
 
 STATE = ("exp_avg", "exp_avg_sq", "step")
+NORM_PARTS = 64
 
 
 class MasterAdamW:
-    """torch's fused AdamW over float32 masters; a 16-bit weight alone would lose updates smaller than its rounding."""
+    """AdamW over float32 masters; a 16-bit weight alone would lose updates smaller than its rounding.
+
+    Float32 weights and GPUs go torch's fused way. 16-bit weights on a CPU go through one kernel that reads each number
+    once: no float32 copy of a gradient is made.
+    """
 
     def __init__(self, trainable: Mapping[str, nn.Parameter], options: TrainOptions) -> None:
         self.trainable = dict(trainable)
@@ -34,28 +40,49 @@ class MasterAdamW:
         grads = [p.grad for p in self.trainable.values() if p.grad is not None]
         if not grads:
             return torch.zeros(())
-        norms = torch._foreach_norm(grads, 2, torch.float32)
-        found: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        large = [one for one in grads if one.dtype != torch.float32 and kernels.computes(one)]
+        rest = [one for one in grads if one.dtype == torch.float32 or not kernels.computes(one)]
+        norms = list(torch._foreach_norm(rest, 2, torch.float32)) if rest else []
+        found: Tensor = torch.linalg.vector_norm(torch.stack([*norms, *map(_norm_at_once, large)]))
         return found
 
     def step(self, *, learning_rate: float, gradient_scale: float) -> None:
         """One update with gradients multiplied by `gradient_scale`; gradients are cleared. Never waits for a GPU."""
         grads: list[Tensor] = []
-        for name, parameter in self.trainable.items():
-            if parameter.grad is not None:
-                grads.append(parameter.grad.float())  # itself where it is float32
-                parameter.grad = None
-                self.masters[name].grad = grads[-1]
-        if gradient_scale != 1.0 and grads:
-            torch._foreach_mul_(grads, gradient_scale)
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
+        for name, parameter in self.trainable.items():
+            if parameter.grad is None:
+                continue
+            if parameter is not self.masters[name] and kernels.computes(parameter.grad):
+                self._update_at_once(name, parameter, gradient_scale)
+            else:
+                grads.append(parameter.grad.float())  # itself where it is float32
+                self.masters[name].grad = grads[-1]
+            if parameter is not self.masters[name]:
+                parameter.grad = None
+        if gradient_scale != 1.0 and grads:
+            torch._foreach_mul_(grads, gradient_scale)
         self.adamw.step()
-        thin = [name for name, parameter in self.trainable.items() if self.masters[name] is not parameter]
+        thin = [n for n, master in self.masters.items() if master.grad is not None and master is not self.trainable[n]]
         if thin:
             with torch.no_grad():
                 torch._foreach_copy_([self.trainable[name] for name in thin], [self.masters[name] for name in thin])
         self.clear()
+
+    def _update_at_once(self, name: str, parameter: nn.Parameter, gradient_scale: float) -> None:
+        master, grad = self.masters[name], parameter.grad
+        assert grad is not None
+        group = self.adamw.param_groups[0 if master.ndim >= 2 else 1]
+        state = self.adamw.state[master]
+        if not state:
+            zeros = torch.zeros_like(master, memory_format=torch.preserve_format)
+            state.update(step=torch.zeros(()), exp_avg=zeros, exp_avg_sq=zeros.clone())
+        state["step"] += 1
+        done, (beta1, beta2) = float(state["step"]), group["betas"]
+        settings = (gradient_scale, group["lr"], beta1, beta2, group["eps"], group["weight_decay"])
+        tensors = (grad.contiguous(), parameter.detach(), master.detach(), state["exp_avg"], state["exp_avg_sq"])
+        kernels.run("adamw", *tensors, master.numel(), *map(float, settings), 1 - beta1**done, 1 - beta2**done)
 
     def clear(self) -> None:
         """Forgets the gradients."""
@@ -82,3 +109,10 @@ class MasterAdamW:
                 if f"step/{name}" in state:
                     taken = {key: state[f"{key}/{name}"].to(master.device, copy=True) for key in STATE}
                     self.adamw.state[master] = taken
+
+
+def _norm_at_once(grad: Tensor) -> Tensor:
+    """The 2-norm of a 16-bit gradient without a float32 copy of it."""
+    sums = torch.empty(NORM_PARTS)
+    kernels.run("sums_of_squares", grad.contiguous(), sums, grad.numel(), NORM_PARTS)
+    return sums.sum().sqrt()

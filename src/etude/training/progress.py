@@ -29,12 +29,17 @@ class Progress:
     tokens_computed: int
     """Tokens that went through the model: shared prefixes once."""
     seconds: float
+    """From the packing of the step to its end."""
+    micro_batches: int = 1
+    """Passes through the model, forward and back."""
     heldout_loss: float | None = None
     """Only after updates that were followed by a look at the held-out rows."""
     skipped: str | None = None
     """Why the optimizer did not step, when it did not."""
     warning: str | None = None
     """A spike of loss or gradient, when there was one."""
+    memory: str | None = None
+    """Why micro-batches became smaller before this update, when they did."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """The objective's further sums, divided by the count."""
     is_main: bool = True

@@ -14,6 +14,7 @@ from etude.training.checkpoint import TrainState, commit_together, find_together
 from etude.training.guard import Guard
 from etude.training.heldout import Best
 from etude.training.journal import Journal
+from etude.training.memory import Room
 from etude.training.optimizer import MasterAdamW
 from etude.training.progress import Progress
 from etude.training.ranks import Ranks
@@ -54,7 +55,7 @@ class Saver:
         if progress.heldout_loss is not None:
             self.journal.heldout(progress.step, progress.heldout_loss)
 
-    def save(self, step: int, optimizer: MasterAdamW, guard: Guard, best: Best) -> None:
+    def save(self, step: int, optimizer: MasterAdamW, guard: Guard, best: Best, room: Room) -> None:
         """Commits a checkpoint; a full disk costs this checkpoint and nothing else."""
         tensors = {f"weights/{name}": p.detach() for name, p in optimizer.trainable.items()}
         tensors.update({f"optimizer/{name}": value for name, value in optimizer.state().items()})
@@ -62,6 +63,7 @@ class Saver:
         facts = {
             "guard": {"losses": guard.losses, "norms": guard.norms, "skipped_in_a_row": guard.skipped_in_a_row},
             "best": {"loss": best.loss, "step": best.step, "looks_since": best.looks_since},
+            "most_tokens": room.most_tokens,
             "journal": self.journal.lengths() if self.ranks.is_main else {},
         }
         try:
@@ -78,7 +80,7 @@ class Saver:
         except CheckpointError as error:
             self.place.say(f"no checkpoint at update {step}: {error}")
 
-    def resume(self, optimizer: MasterAdamW, guard: Guard, best: Best) -> int:
+    def resume(self, optimizer: MasterAdamW, guard: Guard, best: Best, room: Room) -> int:
         """Puts the newest usable checkpoint into place and gives its step; 0 where nothing is to be resumed.
 
         Raises:
@@ -100,7 +102,7 @@ class Saver:
             for name, parameter in optimizer.trainable.items():
                 parameter.copy_(state.tensors[f"weights/{name}"])
         optimizer.load_state(_below("optimizer/", state.tensors))
-        _load_facts(state, guard, best)
+        _load_facts(state, guard, best, room)
         best.weights = {name: value.clone() for name, value in _below("best/", state.tensors).items()}
         if self.ranks.is_main:
             self.journal.cut_back({name: int(length) for name, length in state.facts["journal"].items()})
@@ -119,9 +121,10 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _load_facts(state: TrainState, guard: Guard, best: Best) -> None:
+def _load_facts(state: TrainState, guard: Guard, best: Best, room: Room) -> None:
     kept = state.facts["guard"]
     guard.losses, guard.norms = list(kept["losses"]), list(kept["norms"])
     guard.skipped_in_a_row = int(kept["skipped_in_a_row"])
     was = state.facts["best"]
     best.loss, best.step, best.looks_since = was["loss"], int(was["step"]), int(was["looks_since"])
+    room.most_tokens = state.facts["most_tokens"]

@@ -16,4 +16,6 @@ def scores_of(policy: Policy, batch: Batch, objective: Objective) -> Scores:
     if objective.needs_reference:
         with torch.no_grad(), policy.base.use() as before:
             reference = score(before.module, batch, way=before.way)
-    return Scores(policy_S=score(policy.model.module, batch, way=policy.model.way), reference_S=reference)
+    model = policy.model
+    policy_S = score(model.module, batch, way=model.way, checkpointing=model.checkpointing)
+    return Scores(policy_S=policy_S, reference_S=reference)

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from etude.batch import Batch, Sample, Step
 
-Share = Callable[[Sequence[Sample]], Sequence[Sample]]
+Share = Callable[[Sequence[Sequence[Sample]]], Sequence[Sequence[Sample]]]
+"""This rank's micro-batches among those of a step."""
 
 
 class StepSource(Protocol):
@@ -18,12 +19,26 @@ class StepSource(Protocol):
         """Samples of one epoch."""
         ...
 
-    def steps(self, *, batch_rows: int, seed: int, first: int, total_samples: int, share: Share) -> Iterator[Step]:
-        """The steps from number `first` on; `share` picks this rank's samples of each."""
+    def steps(
+        self,
+        *,
+        batch_rows: int,
+        seed: int,
+        first: int,
+        total_samples: int,
+        share: Share,
+        num_ranks: int,
+        most_tokens: int | None,
+    ) -> Iterator[Step]:
+        """The steps from number `first` on, in equally many micro-batches for each rank; `share` picks this one's.
+
+        `most_tokens` is what memory is known to hold in one pass, where that is less than the source would take. The
+        last step given may be asked for again with less.
+        """
         ...
 
 
 class SweepSource(Protocol):
     """A source that can show each of its samples once, for held-out losses."""
 
-    def sweep(self, share: Share) -> Iterator[Batch]: ...
+    def sweep(self, share: Share, *, num_ranks: int, most_tokens: int | None) -> Iterator[Batch]: ...

@@ -4,15 +4,29 @@
  * H query heads, K key/value heads, G = H / K, D head size, S segments of a group, N their padded length,
  * A ancestor tokens, C sites, V vocabulary. Grids are [K, S, G, N, D] for queries and [K, S, N, D] for keys and values.
  */
+#if defined(__AVX512F__) && !defined(__clang__)
+#pragma GCC target("prefer-vector-width=512")
+#endif
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #ifdef _OPENMP
 #include <omp.h>
 #else
 static int omp_get_thread_num(void) { return 0; }
 #endif
+
+/* Memory that a step frees is kept for the next one: given back, each page costs a fault when it is wanted again. */
+void keep_freed_memory(void) {
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+}
 
 static inline float bits_to_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 static inline uint32_t float_to_bits(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
@@ -44,18 +58,31 @@ static inline float exp_of(float x) {
 
 static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
+#include "paged.h"
+#include "tiles.h"
+
 #define REAL float
+#define TILED_TYPE 0
 #define LOAD(x) (x)
 #define STORE(x) (x)
 #define NAME(name) name##_f32
 #include "kernels_typed.h"
+#include "paged_typed.h"
+#include "choice.h"
+#undef TILED_TYPE
 #undef REAL
 #undef LOAD
 #undef STORE
 #undef NAME
 
 #define REAL uint16_t
+#define TILED_TYPE 1
 #define LOAD(x) load_bf16(x)
 #define STORE(x) store_bf16(x)
 #define NAME(name) name##_bf16
 #include "kernels_typed.h"
+#include "paged_typed.h"
+#include "choice.h"
+
+#include "products.h"
+#include "attention.h"

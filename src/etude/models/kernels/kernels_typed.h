@@ -242,3 +242,31 @@ void NAME(log_softmax_gradient)(REAL *logits, const int64_t *target, const float
         row[target[c]] = STORE(hit);
     }
 }
+
+/* One update of AdamW (https://arxiv.org/abs/1711.05101) on n numbers: float masters and moments, and the weights that the
+ * model computes with, in one pass over memory. c1 and c2 undo the moments' start at zero. */
+void NAME(adamw)(const REAL *grad, REAL *weight, float *master, float *first, float *second, int64_t n, float grad_scale,
+                 float rate, float beta1, float beta2, float eps, float decay, float c1, float c2) {
+    const float keep = 1.0f - rate * decay, step = rate / c1, root = 1.0f / sqrtf(c2);
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < n; i++) {
+        const float g = LOAD(grad[i]) * grad_scale;
+        const float m = first[i] + (1.0f - beta1) * (g - first[i]), v = beta2 * second[i] + (1.0f - beta2) * g * g;
+        const float w = master[i] * keep - step * m / (sqrtf(v) * root + eps);
+        first[i] = m;
+        second[i] = v;
+        master[i] = w;
+        weight[i] = STORE(w);
+    }
+}
+
+/* The squares of x summed in equal parts, in an order that does not depend on the number of threads. */
+void NAME(sums_of_squares)(const REAL *x, float *sums, int64_t n, int64_t chunks) {
+#pragma omp parallel for schedule(static)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = n * chunk / chunks; i < n * (chunk + 1) / chunks; i++) sum += LOAD(x[i]) * LOAD(x[i]);
+        sums[chunk] = sum;
+    }
+}

@@ -1,0 +1,76 @@
+/* What a forward pass over a paged cache is told: see models/paged.py, which lays these out as 64-bit numbers.
+ *
+ * Letters as in kernels.c; L layers, W numbers of a joined query, key and value: (H + 2K) D, R ranks of adapters. */
+
+#define PAGE 32 /* tokens of a page */
+#define RUN 4 /* pages between two looks at the largest score */
+#define COLUMNS 16 /* query heads that attend together */
+#define MAX_HEAD 256 /* largest head size */
+#define NOTHING -1e30f /* the score of what is not seen; finite, so that it can be subtracted from itself */
+
+/* y = x Wᵀ + (x lowᵀ) highᵀ + bias: W [O, I], low [R, I], high [O, R]; absent parts are NULL and R = 0. */
+typedef struct {
+    const void *weight, *bias, *low, *high;
+    int64_t inputs, outputs, rank;
+} product;
+
+typedef struct {
+    const void *attention_norm;
+    product qkv, out;
+    const void *feed_forward_norm;
+    product gate_up, down;
+} layer;
+
+typedef struct {
+    const layer *layers;
+    int64_t L, E, H, K, D, I;
+    const void *norm;
+    product head;
+    const float *cos, *sin; /* [positions, D / 2] */
+} network;
+
+/* Tokens [T] to be read; token t sees the pages page[first[t]] ... page[first[t] + num_pages[t] - 1], all of them as far
+ * as they are filled and the last one, which it enters itself, up to its own place. Sites [S] are to be predicted from. */
+typedef struct {
+    int64_t T, S;
+    const int64_t *position, *first, *num_pages, *last, *page, *filled, *site;
+    const int64_t *every; /* 0 ... T - 1 */
+    void *spare, *h, *z, *wide, *low; /* room for [T, E], [T, max(E, H D, I)], [T, W], [T, 2I], [T, R] */
+    uint32_t *packed; /* room for [T + 15, I + R] pairs */
+    void *logits; /* [S, V] */
+} reading;
+
+/* What some query heads have seen so far: largest score, sum of weights, weighted values. */
+typedef struct {
+    float top[COLUMNS], total[COLUMNS], mixed[MAX_HEAD][COLUMNS];
+    union {
+        float query[MAX_HEAD][COLUMNS];
+        uint32_t packed[MAX_HEAD / 2][COLUMNS];
+    };
+} __attribute__((aligned(64))) columns;
+
+#ifdef __AVX512F__
+#define LANES 16
+#else
+#define LANES 8
+#endif
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t half_words __attribute__((vector_size(2 * LANES)));
+
+/* How many leading pages these tokens share, as far as each has so many; `longest` has the most. */
+static int64_t pages_in_common(const reading *now, const int64_t *token, int64_t num, int64_t *longest) {
+    for (int64_t i = 1; i < num; i++)
+        if (now->num_pages[token[i]] > now->num_pages[token[*longest]]) *longest = i;
+    const int64_t *list = now->page + now->first[token[*longest]], most = now->num_pages[token[*longest]];
+    for (int64_t p = 0; p < most; p++)
+        for (int64_t i = 0; i < num; i++)
+            if (p < now->num_pages[token[i]] && now->page[now->first[token[i]] + p] != list[p]) return p;
+    return most;
+}
+
+static inline void copy_columns(const float (*from)[COLUMNS], float (*to)[COLUMNS], int64_t num, int64_t low,
+                                int64_t high) {
+    for (int64_t n = 0; n < num; n++)
+        for (int64_t c = low; c < high; c++) to[n][c] = from[n][c];
+}
