@@ -7,13 +7,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.measured import Measured
 from bench.ours.training import Updates
 
-PRODUCTS = (
-    "aten::mm",
-    "aten::addmm",
-    "aten::bmm",
-    "aten::baddbmm",
-    "aten::_scaled_dot_product_flash_attention_for_cpu",
-)
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 
 
 def main() -> None:
