@@ -9,13 +9,7 @@ from bench.ours.training import Updates
 from etude.models.kernels import PROFILED
 from etude.training import phases
 
-PRODUCTS = (
-    "aten::mm",
-    "aten::addmm",
-    "aten::bmm",
-    "aten::baddbmm",
-    "aten::_scaled_dot_product_flash_attention_for_cpu",
-)
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 
 
 def main() -> None:
