@@ -29,6 +29,18 @@ static int64_t NAME(draw)(const REAL *row, int64_t V, float top, float sharpness
     return drawn;
 }
 
+/* The first token whose logit is the largest, `top`. */
+static int64_t NAME(likeliest)(const REAL *row, int64_t V, float top) {
+    int64_t start = 0;
+    for (int equal = 0; start + 64 < V; start += 64) {
+#pragma omp simd reduction(| : equal)
+        for (int64_t i = start; i < start + 64; i++) equal |= LOAD(row[i]) == top;
+        if (equal) break;
+    }
+    while (start < V - 1 && LOAD(row[start]) != top) start++;
+    return start;
+}
+
 /* A token for each row of logits [R, V], and its log-probability at temperature 1. Temperature 0 takes the likeliest,
  * the first of equals; uniform [R] in [0, 1) is read otherwise. */
 void NAME(choose)(const REAL *logits, const double *uniform, int64_t *token, float *logprob, int64_t R, int64_t V,
@@ -37,11 +49,10 @@ void NAME(choose)(const REAL *logits, const double *uniform, int64_t *token, flo
     for (int64_t r = 0; r < R; r++) {
         const REAL *row = logits + r * V;
         float top = -INFINITY;
-        int64_t chosen = 0;
 #pragma omp simd reduction(max : top)
         for (int64_t i = 0; i < V; i++) top = LOAD(row[i]) > top ? LOAD(row[i]) : top;
-        if (temperature > 0.0f) chosen = NAME(draw)(row, V, top, 1.0f / temperature, uniform[r]);
-        else while (chosen < V - 1 && LOAD(row[chosen]) != top) chosen++;
+        const int64_t chosen = temperature > 0.0f ? NAME(draw)(row, V, top, 1.0f / temperature, uniform[r])
+                                                  : NAME(likeliest)(row, V, top);
         token[r] = chosen;
         logprob[r] = LOAD(row[chosen]) - top - logf(NAME(weigh)(row, 0, V, top, 1.0f));
     }

@@ -210,11 +210,15 @@ static void NAME(see_pages)(columns *my, const REAL *keys[COLUMNS][RUN], const i
     float own[MAX_HEAD][COLUMNS] __attribute__((aligned(64)));
     float top[COLUMNS], factor[COLUMNS], sum[COLUMNS] = {0.0f};
     uint32_t packed[RUN * PAGE / 2][COLUMNS] __attribute__((aligned(64)));
-    for (int64_t g = 0; g < groups; g++)
+    const int64_t bytes = PAGE * D * (int64_t)sizeof(REAL);
+    for (int64_t g = 0; g < groups; g++) {
+        for (int64_t p = 0; g + 1 < groups && p < sees[g + 1]; p++) fetch(keys[g + 1][p], bytes);
         for (int64_t p = 0; p < sees[g]; p++) {
+            fetch(keys[g][p] + offset, bytes);
             NAME(page_scores)(keys[g][p], my, groups == 1 ? score + p * PAGE : own, D);
             if (groups > 1) copy_columns(own, score + p * PAGE, PAGE, g * width, (g + 1) * width);
         }
+    }
     memcpy(top, my->top, sizeof top);
     for (int64_t p = 0; p < num; p++)
         for (int n = 0; n < PAGE; n++)

@@ -20,12 +20,15 @@ static int tiles_attend(int64_t D) { return D % 32 == 0 && tiles_allowed(); }
 
 /* Eight tiles of 16 rows of 64 bytes. */
 static void tiles_begin(void) {
+    if (!tiles_allowed()) return;
     struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
     for (int i = 0; i < 8; i++) shape.bytes[i] = 64, shape.rows[i] = 16;
     _tile_loadconfig(&shape);
 }
 
-static void tiles_end(void) { _tile_release(); }
+static void tiles_end(void) {
+    if (tiles_allowed()) _tile_release();
+}
 
 /* The columns of 16 rows of 16 numbers of 32 bits. */
 static inline void transposed(__m512i *rows) {
@@ -83,21 +86,28 @@ static inline void tiles_add(const uint16_t *weight, const uint32_t *packed, int
     }
 }
 
-/* Sums [16 outputs, 16 rows] to y, with bias and residual. */
-static inline void tiles_put(const float *sums, const product *p, const uint16_t *residual, uint16_t *y, int64_t M,
+static inline __m512 wide(const uint16_t *from) {
+    return _mm512_cvtpbh_ps((__m256bh)_mm256_loadu_si256((const void *)from));
+}
+
+/* Sums [2][16 outputs, 16 rows] to y, with bias and residual; a row's 32 numbers are written at once. */
+static inline void tiles_put(const float (*sums)[256], const product *p, const uint16_t *residual, uint16_t *y, int64_t M,
                              int64_t m, int64_t o) {
-    const int64_t O = p->outputs;
-    __m512i rows[16];
-    for (int i = 0; i < 16; i++) rows[i] = _mm512_load_si512(sums + 16 * i);
-    transposed(rows);
-    __m512 bias = _mm512_setzero_ps();
-    if (p->bias) bias = _mm512_cvtpbh_ps((__m256bh)_mm256_loadu_si256((const void *)((const uint16_t *)p->bias + o)));
+    const uint16_t *bias = p->bias;
+    __m512i low[16], high[16];
+    for (int i = 0; i < 16; i++) {
+        low[i] = _mm512_load_si512(sums[0] + 16 * i);
+        high[i] = _mm512_load_si512(sums[1] + 16 * i);
+    }
+    transposed(low);
+    transposed(high);
     for (int64_t i = 0; i < 16 && m + i < M; i++) {
-        __m512 sum = _mm512_add_ps((__m512)rows[i], bias);
-        const int64_t at = (m + i) * O + o;
+        const int64_t at = (m + i) * p->outputs + o;
+        __m512 first = (__m512)low[i], second = (__m512)high[i];
+        if (bias) first = _mm512_add_ps(first, wide(bias + o)), second = _mm512_add_ps(second, wide(bias + o + 16));
         if (residual)
-            sum = _mm512_add_ps(sum, _mm512_cvtpbh_ps((__m256bh)_mm256_loadu_si256((const void *)(residual + at))));
-        _mm256_storeu_si256((void *)(y + at), (__m256i)_mm512_cvtneps_pbh(sum));
+            first = _mm512_add_ps(first, wide(residual + at)), second = _mm512_add_ps(second, wide(residual + at + 16));
+        _mm512_storeu_si512(y + at, (__m512i)_mm512_cvtne2ps_pbh(second, first));
     }
 }
 
@@ -117,15 +127,14 @@ static void tiles_product(const product *p, const uint32_t *packed, const uint32
             _tile_zero(1);
             _tile_zero(2);
             _tile_zero(3);
-            if (two) tiles_add(weight, packed + m * I / 2, I, 1, m == 0 && o + 64 <= O);
-            else tiles_add(weight, packed + m * I / 2, I, 0, 0);
+            tiles_add(weight, packed + m * I / 2, I, two, m == 0 && o + 64 <= O);
             if (R) tiles_add(high, low + m * R / 2, R, two, 0);
             _tile_stored(0, sums[0], 64);
             _tile_stored(1, sums[1], 64);
             _tile_stored(2, sums[2], 64);
             _tile_stored(3, sums[3], 64);
-            for (int half = 0; half < (two ? 4 : 2); half++)
-                tiles_put(sums[half], p, residual, y, M, m + half / 2 * 16, o + half % 2 * 16);
+            tiles_put(sums, p, residual, y, M, m, o);
+            if (two) tiles_put(sums + 2, p, residual, y, M, m + 16, o);
         }
     }
 }
