@@ -10,9 +10,7 @@ from bench.pairs import Options, ours, shorter
 
 def main(options: Options) -> None:
     """Products with SwiGLU in their last step count as products; attention in blocks is products and softmax in one."""
-    print(
-        "| case | products, ms a step | attention, ms | step, ms | step without profiler, ms | share of products, with attention |"
-    )
+    print("| case | products, ms | attention, ms | step, ms | unprofiled, ms | share of products, with attention |")
     print("|---|---|---|---|---|---|")
     for case in (LORA, TEXT, FULL):
         found = ours(shorter(replace(case, ours="bench.ours.products"), options.steps or 12), "products").figures

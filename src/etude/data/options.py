@@ -32,8 +32,8 @@ class DataOptions:
     max_bad_share: float = 0.01
     """Share of unusable rows above which the run stops; below it they go to the quarantine file."""
     tokens_per_batch: int | None = None
-    """Most tokens in one pass through the model (shared prefixes counted once); when left out 4,096, or max_tokens where
-    that is more. Fewer need less memory; the result is the same."""
+    """Most tokens in one pass through the model, shared prefixes counted once; when left out 4,096, or max_tokens
+    where that is more. Fewer need less memory; the result is the same."""
     share_prefixes: bool = True
     """Compute a prefix common to several rows once."""
 

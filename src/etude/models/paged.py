@@ -19,6 +19,8 @@ from etude.models.projections import Projections
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from etude.models.fused_attention import Heads
+
 PAGE = 32
 """Tokens of a page."""
 COLUMNS = 16
@@ -61,7 +63,7 @@ class PagedModel:
         self.dtype = module.dtype
         attention, feed_forward = halves[0]
         base, head = cast("Any", module.base_model), cast("nn.Linear", module.get_output_embeddings())
-        self._heads = attention.heads
+        self._heads: Heads = attention.heads
         self._eps = attention.norm.eps
         self._vocabulary, self._hidden = head.weight.shape
         self._intermediate = feed_forward.down.weight_OI.shape[1]
@@ -134,7 +136,7 @@ class PagedModel:
         num, num_sites = len(tokens.token_T), len(site_S)
         if num > self._room:
             self._make_room(num)
-        x_TE = cast("Any", self.module.base_model).embed_tokens(tokens.token_T)
+        x_TE: Tensor = cast("Any", self.module.base_model).embed_tokens(tokens.token_T)
         logits_SV = x_TE.new_empty(num_sites, self._vocabulary)
         told = (tokens.position_T, tokens.first_T, tokens.num_pages_T, tokens.last_T, tokens.page_N, tokens.filled_N)
         addresses = [one.data_ptr() for one in (*told, site_S, *self._scratch, logits_SV)]

@@ -51,6 +51,7 @@ class PaddedDecoder:
     """
 
     pads = True
+    shares = False
 
     def __init__(self, module: PreTrainedModel, prefix: Prompt) -> None:
         self._forward = _Pass(module)
@@ -137,6 +138,7 @@ class EqualLengthDecoder:
     """Rows of one length with the model's own cache and masks: exact for recurrent and other unusual models."""
 
     pads = False
+    shares = False
 
     def __init__(self, module: PreTrainedModel) -> None:
         self._forward = _Pass(module)

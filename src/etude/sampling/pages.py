@@ -23,6 +23,11 @@ class PagePool:
         self._memory: list[Tensor] = []
         self._free: list[int] = []
 
+    @property
+    def num_pages(self) -> int:
+        """Pages in memory, held or free."""
+        return sum(map(len, self._memory))
+
     def take(self, num: int) -> list[int]:
         missing = num - len(self._free)
         if missing > 0:
