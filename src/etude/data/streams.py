@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BufferedReader, BytesIO, StringIO, TextIOWrapper
+from io import BufferedReader, BytesIO, FileIO, StringIO, TextIOWrapper
 from typing import Protocol
 
 from etude.data.check import BadRow, RowError
@@ -60,7 +60,7 @@ def _refuse(source: SourceFile) -> None:
 
 
 @contextmanager
-def opened(source: SourceFile) -> Iterator[BufferedReader]:
+def opened(source: SourceFile) -> Iterator[BufferedReader[FileIO]]:
     """The file's bytes; a refusal of the system becomes a DataError."""
     try:
         file = BufferedReader(source.path.open("rb", buffering=0), BUFFER_BYTES)
@@ -80,7 +80,7 @@ Line = tuple[int, int, str]
 """Where its bytes begin and end, and its text with the line break."""
 
 
-def _lines(file: BufferedReader) -> Iterator[Line]:
+def _lines(file: BufferedReader[FileIO]) -> Iterator[Line]:
     """The lines between line feeds; wrong bytes survive as surrogates, so that only their row is lost."""
     stop = 0
     for line in file:
@@ -172,7 +172,7 @@ class Table:
         return RawRow(Origin(self.source.name, line), dict(zip(self.header, cells, strict=True)), "")
 
 
-def _table_lines(file: BufferedReader) -> Iterator[Line]:
+def _table_lines(file: BufferedReader[FileIO]) -> Iterator[Line]:
     """Lines as the csv module wants them, line breaks kept; those that are empty at the end of the file left out."""
     held: list[Line] = []
     stop = len(BOM) if file.peek(len(BOM)).startswith(BOM) else 0
