@@ -111,9 +111,9 @@ class Desk:
         self.write("toy.yaml", yaml.safe_dump(settings))
 
     def entries(self) -> set[str]:
-        """Every visible file and folder."""
+        """Every visible file and folder but Etude's own."""
         found = (path.relative_to(self.folder) for path in self.folder.rglob("*"))
-        return {str(path) for path in found if not any(part.startswith(".") for part in path.parts)}
+        return {str(path) for path in found if path.parts[0] != "home" and not any(p[0] == "." for p in path.parts)}
 
 
 def rows(count: int = 24) -> list[dict[str, Any]]:

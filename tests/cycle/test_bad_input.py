@@ -134,10 +134,10 @@ def test_output(desk: Desk) -> None:
     refused(desk, "output=runs/new", ETUDE_FAULT="durable.open:2=eacces")
 
 
-@pytest.mark.parametrize("at", [1, 2, 5, 13, 20])
+@pytest.mark.parametrize("at", [1, 3, 6, 14, 21])
 def test_a_full_disk_at_any_time(desk: Desk, at: int) -> None:
-    """Without checkpoints, the writes are: lease, manifest, run.yaml, data.json, report, 6 log lines, 2 files of the
-    adapter, report, verdict, manifest, 2 plots, page, manifest.
+    """Without checkpoints, the writes are: lease, prepared rows, manifest, run.yaml, data.json, report, 6 log lines,
+    2 files of the adapter, report, verdict, manifest, 2 plots, page, manifest.
     """
     command = ("train", "toy.yaml", "training.save_every=0", "training.steps=2")
     before = desk.entries()
@@ -146,7 +146,7 @@ def test_a_full_disk_at_any_time(desk: Desk, at: int) -> None:
     assert "disk full (" in done.last_line
     assert "free some space and run the command again" in done.last_line
     run = RunDirectory(desk.folder / "runs/toy")
-    if at <= 2:
+    if at <= 3:
         assert desk.entries() == before
         done = desk.etude(*command)
     else:
@@ -157,8 +157,16 @@ def test_a_full_disk_at_any_time(desk: Desk, at: int) -> None:
     assert run.manifest().verify(run.path) == []
 
 
+def test_a_full_disk_costs_only_the_kept_rows(desk: Desk) -> None:
+    done = desk.etude("train", "toy.yaml", "training.steps=2", ETUDE_FAULT="durable.write:2=enospc")
+    assert done.code == 0, done.words
+    assert "note: the prepared rows are not kept for the next run: " in done.words
+    assert "disk full (" in done.words
+    assert not [path for path in (desk.folder / "home/prepared").iterdir() if path.is_dir()]
+
+
 def test_a_full_disk_costs_only_the_checkpoint(desk: Desk) -> None:
-    done = desk.etude("train", "toy.yaml", ETUDE_FAULT="durable.write:20=enospc")
+    done = desk.etude("train", "toy.yaml", ETUDE_FAULT="durable.write:21=enospc")
     assert done.code == 0
     assert "no checkpoint at update 5: runs/toy/checkpoints: step 5 was not saved, older checkpoints are" in done.words
     assert RunDirectory(desk.folder / "runs/toy").state == "finished"

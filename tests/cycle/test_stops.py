@@ -79,12 +79,13 @@ def test_a_second_process_is_refused_and_harms_nothing(desk: Desk, finished: Des
     assert_same_end(desk, finished)
 
 
-# durable.rename counts files as they appear: the lease, manifest, run.yaml, data.json, the base's report at 5, then the
-# checkpoints; 24 and 25 are the adapter, 26 the tuned model's report, 27 the verdict, 29 and later the page and plots.
+# durable.rename counts files as they appear: the lease, two of the prepared rows, manifest, run.yaml, data.json, the
+# base's report at 7, then the checkpoints; 26 and 27 are the adapter, 28 the tuned model's report, 29 the verdict, 31
+# and later the page and plots.
 @pytest.mark.parametrize(
     "fault",
-    ["loop.after_update:1=kill", *(f"durable.rename:{n}=kill" for n in (1, 4, 25, 29)),
-     *(f"durable.rename:{n}=term" for n in (3, 28))],
+    ["loop.after_update:1=kill", *(f"durable.rename:{n}=kill" for n in (1, 2, 3, 6, 27, 31)),
+     *(f"durable.rename:{n}=term" for n in (5, 30))],
 )  # fmt: skip
 def test_stopped_anywhere(desk: Desk, finished: Desk, fault: str) -> None:
     done = desk.etude("train", "toy.yaml", ETUDE_FAULT=fault)

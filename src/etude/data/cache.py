@@ -128,29 +128,53 @@ class Cache:
     def _locked(self, key: str) -> Iterator[None]:
         """While it lasts no other process makes this entry; the system lets go of it when a process dies."""
         durable.make_directory(self.folder, exist_ok=True)
-        path = self.folder / f".{key}.lock"
+        path = self._lock_file(key)
         with durable.explained(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:
-                os.close(descriptor)
-                raise
+            descriptor = _locked_file(path)
+        assert descriptor is not None, "it was waited for"
         try:
             yield
         finally:
+            path.unlink(missing_ok=True)
             os.close(descriptor)
 
+    def _lock_file(self, key: str) -> Path:
+        return self.folder / f".{key}.lock"
+
     def _make_room(self, newest: str) -> None:
-        """Removes what was used longest ago until the rest fits."""
+        """Removes what killed processes left, and what was used longest ago until the rest fits."""
+        for building in self.folder.glob(".*.building"):
+            lock = self._lock_file(building.name.removeprefix(".").removesuffix(".building"))
+            descriptor = _locked_file(lock, wait=False)
+            if descriptor is not None:
+                with suppress(StorageError):
+                    durable.remove(building)
+                lock.unlink(missing_ok=True)
+                os.close(descriptor)
         entries = [path.parent for path in self.folder.glob(f"*/{ABOUT}") if path.parent.name != newest]
-        entries.sort(key=lambda path: _used(path), reverse=True)
         room = self.most_bytes - _size(self.folder / newest)
-        for entry in entries:
+        for entry in sorted(entries, key=_used, reverse=True):
             room -= _size(entry)
             if room < 0:
                 with suppress(StorageError):
                     durable.remove(entry)
+
+
+def _locked_file(path: Path, *, wait: bool = True) -> int | None:
+    """A descriptor that holds the lock; None if another process has it and it is not to be waited for."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # who had it before has removed the file
 
 
 def _whole(place: Path) -> Prepared:
