@@ -10,7 +10,8 @@ from torch import Tensor
 from etude.models import fused, kernels, layout, recompute
 from etude.models.attention import IMPLEMENTATION, register_tree_attention
 from etude.models.scoring import score
-from tests.models.test_scoring import SIZES, batch_of, family, some_rows
+from tests.models.families import SIZES, family
+from tests.models.test_scoring import batch_of, some_rows
 
 CONFIGS = {
     "llama": T.LlamaConfig(**SIZES),
