@@ -27,9 +27,6 @@ TRL: Mapping[str, Any] = {
 }
 """TRL at its fastest here; `head: model` is the model's own loss, `trl` the chunked head that TRL puts in its place."""
 
-LEAN: Mapping[str, Any] = {**TRL, "gradient_checkpointing": True, "samples_per_pass": 2}
-"""TRL with as little memory as its settings allow, beside an ordinary heap."""
-
 Environment = Literal["trl", "llamafactory"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def tokenized(job: Job) -> str:
         "labels": [[token if weight else IGNORED for token, weight in zip(*row, strict=True)] for row in rows],
     }
     columns.update({name: [None] * len(rows) for name in ("images", "videos", "audios")})
-    folder = Path(tempfile.mkdtemp(prefix="bench-")) / "tokenized"
+    folder = Path(job.folder.name) / "tokenized"
     DatasetDict({"train": Dataset.from_dict(columns)}).save_to_disk(folder)
     return str(folder)
 

@@ -33,13 +33,12 @@ def read(path: str, limit: int | None) -> list[dict[str, Any]]:
     ]
 
 
-def trained(job: dict[str, Any], tokenizer: Any) -> Any:
+def trained(job: dict[str, Any], tokenizer: Any, folder: str) -> Any:
     """The model with its adapter merged, by the recipe of examples/banking77.yaml."""
     settings = job["settings"]
     model = AutoModelForCausalLM.from_pretrained(
         job["model"], dtype=torch.bfloat16, attn_implementation=settings["attention"], local_files_only=True
     )
-    folder = tempfile.mkdtemp(prefix="bench-")
     trainer = OwnHead(
         model=model,
         args=SFTConfig(
@@ -95,7 +94,8 @@ def accuracy(model: Any, tokenizer: Any, rows: list[dict[str, Any]]) -> float:
 def main() -> None:
     job = read_job()
     tokenizer = AutoTokenizer.from_pretrained(job["model"], local_files_only=True)
-    model = trained(job, tokenizer)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        model = trained(job, tokenizer, folder)
     found = accuracy(model, tokenizer, read(job["test"], job["limit"]))
     Measured(seconds=[], rows=[], tokens=[], figures={"accuracy": found}).print()
 

@@ -53,6 +53,8 @@ class Job:
         self.steps: int = self.job["steps"]
         self.samples: list[list[tuple[list[int], list[float]]]] = file["samples"][: self.steps * self.samples_per_step]
         self.lora: bool = self.job["technique"] == "lora"
+        self.folder = tempfile.TemporaryDirectory(prefix="bench-")
+        """What a trainer writes, gone with the process."""
 
     def tokens_of_steps(self) -> list[int]:
         sizes = [sum(len(tokens) for tokens, _ in rows) for rows in self.samples]
@@ -85,7 +87,7 @@ class Job:
         """Settings of transformers' trainer: what Etude does, and the peer's own choices from the job."""
         rows_per_pass = self.settings["samples_per_pass"] or self.samples_per_step
         return {
-            "output_dir": tempfile.mkdtemp(prefix="bench-"),
+            "output_dir": self.folder.name,
             "max_steps": self.steps,
             "per_device_train_batch_size": rows_per_pass,
             "gradient_accumulation_steps": self.samples_per_step // rows_per_pass,
