@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from etude.models import kernels
 from etude.sampling import choice
 from etude.sampling.choice import choose, kept
 from etude.sampling.options import SampleOptions
@@ -117,3 +118,27 @@ def test_forbidden_tokens_are_never_drawn() -> None:
     tokens = [int(choose(logits, [i / 100], SampleOptions(temperature=1.0))[0]) for i in range(100)]
     assert set(tokens) == {1, 3}
     assert tokens.count(1) == 50
+
+
+@pytest.mark.skipif(kernels.compiled() is None, reason="no C compiler on this machine")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocabulary", [1, 63, 512, 1300])
+def test_the_kernel_chooses_as_the_generic_path(dtype: torch.dtype, vocabulary: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (torch.randn(40, vocabulary, generator=generator) * 3).to(dtype)
+    uniforms = [0.0, *torch.rand(39, generator=generator, dtype=torch.float64).tolist()]
+    for temperature in (0.0, 0.3, 1.0, 2.0):
+        options = SampleOptions(temperature=temperature)
+        token, logprob = choose(logits, uniforms, options)
+        wanted_token, wanted_logprob = choose(logits.double(), uniforms, options)
+        assert torch.equal(token, wanted_token)
+        torch.testing.assert_close(logprob, wanted_logprob.float(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_largest_uniform_number_draws_a_token_with_weight(dtype: torch.dtype) -> None:
+    logits = torch.full((1, 1300), -torch.inf)
+    logits[0, [3, 700, 701]] = torch.tensor([0.1, 0.7, 0.3])
+    token, logprob = choose(logits.to(dtype), [1 - 2**-53], SampleOptions(temperature=0.7))
+    assert token.tolist() == [701]
+    assert logprob.isfinite().all()

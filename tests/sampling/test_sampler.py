@@ -17,13 +17,14 @@ from torch import nn
 from etude.batch import TokenRow
 from etude.errors import EtudeError, ModelError
 from etude.models.attention import IMPLEMENTATION, register_tree_attention
-from etude.models.loaded import LoadedModel
+from etude.models.loaded import LoadedModel, Way
 from etude.models.scoring import score_rows
 from etude.sampling import padded
 from etude.sampling.cache import GrowingLayer
 from etude.sampling.options import SampleOptions
+from etude.sampling.pages import PagePool
 from etude.sampling.sampler import Completion, sample, stream
-from tests.sampling.families import BY_POSITION, OTHERS, VOCABULARY, family
+from tests.sampling.families import BY_POSITION, FUSED, OTHERS, VOCABULARY, family
 from tests.toy import toy_loaded, toy_tokenizer
 
 NOTHING: frozenset[int] = frozenset()
@@ -77,9 +78,12 @@ def passes(model: LoadedModel) -> Iterator[list[tuple[int, int]]]:
 
 
 @pytest.mark.parametrize("shared", [0, 40])
-@pytest.mark.parametrize(("name", "packs"), [*((n, True) for n in BY_POSITION), *((n, False) for n in OTHERS)])
-def test_greedy_equals_transformers_generate(name: str, packs: bool, shared: int) -> None:
-    model = family(name, packs=packs)
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [*((n, "tree") for n in BY_POSITION), *((n, "rows") for n in OTHERS), *((n, "fused") for n in FUSED)],
+)
+def test_greedy_equals_transformers_generate(name: str, way: Way, shared: int) -> None:
+    model = family(name, way)
     prompts = random_prompts([3, 17, 1, 9, 9], shared=shared)
     prompts.append(prompts[1])
     found = sample(model, prompts, SampleOptions(max_new_tokens=10, batch_rows=4), end_ids=NOTHING)
@@ -90,9 +94,11 @@ def test_greedy_equals_transformers_generate(name: str, packs: bool, shared: int
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3", "gpt2"])
-def test_a_row_does_not_depend_on_batch_size_or_padding(name: str, temperature: float) -> None:
-    model = family(name, packs=True)
+@pytest.mark.parametrize(
+    ("name", "way"), [("llama", "fused"), ("llama", "tree"), ("mistral", "tree"), ("gemma3", "tree"), ("gpt2", "tree")]
+)
+def test_a_row_does_not_depend_on_batch_size_or_padding(name: str, way: Way, temperature: float) -> None:
+    model = family(name, way)
     prompts = random_prompts([5, 30, 2, 11, 8, 19, 1])
     options = SampleOptions(max_new_tokens=9, temperature=temperature, top_p=0.95, seed=4)
     alone = sample(model, prompts, replace(options, batch_rows=1), end_ids=NOTHING)
@@ -106,14 +112,15 @@ def test_a_row_does_not_depend_on_batch_size_or_padding(name: str, temperature: 
 
 
 def test_greedy_results_follow_the_prompts_order() -> None:
-    model, prompts = family("llama", packs=True), random_prompts([5, 30, 2, 11, 8])
+    model, prompts = family("llama"), random_prompts([5, 30, 2, 11, 8])
     options = SampleOptions(max_new_tokens=6)
     forward = sample(model, prompts, options, end_ids=NOTHING)
     assert_same(sample(model, prompts[::-1], options, end_ids=NOTHING)[::-1], forward)
 
 
-def test_log_probabilities_equal_scoring() -> None:
-    model = toy_loaded()
+@pytest.mark.parametrize("way", ["fused", "tree"])
+def test_log_probabilities_equal_scoring(way: Way) -> None:
+    model = replace(toy_loaded(), way=way)
     prompts = random_prompts([4, 13, 7], shared=40)
     options = SampleOptions(max_new_tokens=20, temperature=0.7, top_k=20, seed=2)
     found = sample(model, prompts, options, end_ids=NOTHING)
@@ -173,7 +180,7 @@ def test_a_stop_text_cuts_the_answer() -> None:
 
 
 def test_finished_rows_leave_the_batch() -> None:
-    model, prompts = family("llama", packs=True), random_prompts([5] * 8)
+    model, prompts = family("llama"), random_prompts([5] * 8)
     free = sample(model, prompts, SampleOptions(max_new_tokens=16), end_ids=NOTHING)
     ends = frozenset(answer.tokens[2] for answer in free[:6])
     with passes(model) as seen:
@@ -185,7 +192,7 @@ def test_finished_rows_leave_the_batch() -> None:
 
 
 def test_a_shared_prefix_and_equal_prompts_are_computed_once() -> None:
-    model = family("llama", packs=True)
+    model = family("llama")
     prompts = random_prompts([4, 6, 6], shared=50)
     with passes(model) as seen:
         sample(model, prompts * 3, SampleOptions(max_new_tokens=1, batch_rows=9), end_ids=NOTHING)
@@ -193,7 +200,7 @@ def test_a_shared_prefix_and_equal_prompts_are_computed_once() -> None:
 
 
 def test_the_prefix_is_computed_once_for_all_batches() -> None:
-    model = family("llama", packs=True)
+    model = family("llama")
     with passes(model) as seen:
         sample(
             model, random_prompts([4] * 6, shared=50), SampleOptions(max_new_tokens=1, batch_rows=2), end_ids=NOTHING
@@ -202,7 +209,7 @@ def test_the_prefix_is_computed_once_for_all_batches() -> None:
 
 
 def test_long_prompts_go_through_in_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, prompts = family("gemma2", packs=True), random_prompts([3, 50, 20])
+    model, prompts = family("gemma2"), random_prompts([3, 50, 20])
     options = SampleOptions(max_new_tokens=8)
     whole = sample(model, prompts, options, end_ids=NOTHING)
     monkeypatch.setattr(padded, "TOKENS_PER_PASS", 21)
@@ -212,7 +219,7 @@ def test_long_prompts_go_through_in_several_passes(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_cache_grows_with_long_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, prompts = family("mistral", packs=True), random_prompts([3, 12])
+    model, prompts = family("mistral"), random_prompts([3, 12])
     monkeypatch.setattr(padded, "ROOM", 2)
     found = sample(model, prompts, SampleOptions(max_new_tokens=60), end_ids=NOTHING)
     for prompt, answer in zip(prompts, found, strict=True):
@@ -254,9 +261,9 @@ def test_the_whole_context_can_be_used() -> None:
     assert len(answer.tokens) == 12
 
 
-@pytest.mark.parametrize("packs", [True, False])
-def test_logits_that_are_no_numbers_stop_with_row_and_step(packs: bool) -> None:
-    model = replace(toy_loaded(tied=False), way="tree" if packs else "rows")
+@pytest.mark.parametrize("way", ["fused", "tree", "rows"])
+def test_logits_that_are_no_numbers_stop_with_row_and_step(way: Way) -> None:
+    model = replace(toy_loaded(tied=False), way=way)
     (answer,) = sample(model, [(5, 6)], SampleOptions(max_new_tokens=5), end_ids=NOTHING)
     poisoned = next(token for token in answer.tokens if token not in (5, 6))
     step = answer.tokens.index(poisoned) + 1
@@ -270,9 +277,9 @@ def test_logits_that_are_no_numbers_stop_with_row_and_step(packs: bool) -> None:
     assert model.module.config._attn_implementation == before
 
 
-@pytest.mark.parametrize("packs", [True, False])
-def test_the_model_is_left_as_it_was(packs: bool) -> None:
-    model = replace(toy_loaded(), way="tree" if packs else "rows")
+@pytest.mark.parametrize("way", ["fused", "tree", "rows"])
+def test_the_model_is_left_as_it_was(way: Way) -> None:
+    model = replace(toy_loaded(), way=way)
     module = model.module
     module.requires_grad_(True)
     module.set_attn_implementation("eager")
@@ -296,30 +303,32 @@ def test_the_model_is_left_as_it_was(packs: bool) -> None:
 def test_training_attention_may_stay_set() -> None:
     register_tree_attention()
     prompts, options = random_prompts([4, 9, 2]), SampleOptions(max_new_tokens=6)
-    for packs in (True, False):
-        model = replace(toy_loaded(), way="tree" if packs else "rows")
+    ways: tuple[Way, ...] = ("fused", "tree", "rows")
+    for way in ways:
+        model = replace(toy_loaded(), way=way)
         wanted = sample(model, prompts, options, end_ids=NOTHING)
         model.module.set_attn_implementation(IMPLEMENTATION)
         assert_same(sample(model, prompts, options, end_ids=NOTHING), wanted)
         assert model.module.config._attn_implementation == IMPLEMENTATION
 
 
+@pytest.mark.parametrize("way", ["fused", "tree"])
 @pytest.mark.parametrize("stop", [True, False])
-def test_nothing_stays_in_memory(stop: bool) -> None:
+def test_nothing_stays_in_memory(way: Way, stop: bool) -> None:
     def caches() -> int:
         gc.collect()
-        return sum(type(one) is GrowingLayer for one in gc.get_objects())
+        return sum(type(one) in (GrowingLayer, PagePool) for one in gc.get_objects())
 
     before = caches()
     options = SampleOptions(max_new_tokens=4, stop=("a",) if stop else ())
-    sample(toy_loaded(), random_prompts([4, 6], shared=70), options, end_ids=NOTHING)
+    sample(replace(toy_loaded(), way=way), random_prompts([4, 6], shared=70), options, end_ids=NOTHING)
     assert caches() == before
 
 
-@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("way", ["fused", "tree", "rows"])
 @pytest.mark.parametrize("temperature", [0.0, 1.3])
-def test_streaming_gives_the_same_answer_piece_by_piece(packs: bool, temperature: float) -> None:
-    model = replace(toy_loaded(), way="tree" if packs else "rows")
+def test_streaming_gives_the_same_answer_piece_by_piece(way: Way, temperature: float) -> None:
+    model = replace(toy_loaded(), way=way)
     prompt = random_prompts([9])[0]
     options = SampleOptions(max_new_tokens=40, temperature=temperature, stop=("qu",))
     pieces, done = drained(lambda: stream(model, prompt, options, end_ids=frozenset({2})))

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
-
 from etude.models.paged import PagedModel
 from etude.sampling.answer import Prompt
 from etude.sampling.padded import EqualLengthDecoder, PaddedDecoder
 from etude.sampling.paged import PagedDecoder
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from etude.models.loaded import LoadedModel
 
 MIN_SHARED_TOKENS = 64
@@ -29,6 +29,11 @@ class Decoder(Protocol):
     @property
     def pads(self) -> bool:
         """Whether rows of different lengths may be decoded together."""
+        ...
+
+    @property
+    def shares(self) -> bool:
+        """Whether what some prompts of a batch have in common is computed once, so that they should meet."""
         ...
 
     def attention(self) -> AbstractContextManager[None]:

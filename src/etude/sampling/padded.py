@@ -50,6 +50,7 @@ class PaddedDecoder:
     """
 
     pads = True
+    shares = False
 
     def __init__(self, module: PreTrainedModel, prefix: Prompt) -> None:
         self._forward = _Pass(module)
@@ -136,6 +137,7 @@ class EqualLengthDecoder:
     """Rows of one length with the model's own cache and masks: exact for recurrent and other unusual models."""
 
     pads = False
+    shares = False
 
     def __init__(self, module: PreTrainedModel) -> None:
         self._forward = _Pass(module)

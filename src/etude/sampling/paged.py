@@ -31,6 +31,7 @@ class PagedDecoder:
     """Rows share the pages of what their prompts have in common; a row that leaves gives its own ones back."""
 
     pads = True
+    shares = True
 
     def __init__(self, model: PagedModel, prefix: Prompt) -> None:
         self._model = model

@@ -23,6 +23,11 @@ class PagePool:
         self._memory: list[Tensor] = []
         self._free: list[int] = []
 
+    @property
+    def num_pages(self) -> int:
+        """Pages in memory, held or free."""
+        return sum(map(len, self._memory))
+
     def take(self, num: int) -> list[int]:
         missing = num - len(self._free)
         if missing > 0:
@@ -60,7 +65,9 @@ class Rows:
         num_pages = [len(path.pages) for path in paths]
         last = [path.filled[-1] if fills else PAGE for path, fills in zip(paths, may_fill, strict=True)]
         # A page that is still being filled counts as full, because it will be when another follows it.
-        filled = [(*path.filled[:-1], PAGE if fills else path.filled[-1]) for path, fills in zip(paths, may_fill, strict=True)]
+        filled = [
+            (*path.filled[:-1], PAGE if fills else path.filled[-1]) for path, fills in zip(paths, may_fill, strict=True)
+        ]
         self._page_BC = _table([path.pages for path in paths], 0)
         self._filled_BC = _table(filled, PAGE)
         self._num_pages_B = torch.tensor(num_pages)

@@ -46,15 +46,15 @@ def sample(
     if not prompts:
         return []
     answers = [Answer(i, tuple(prompt), model.tokenizer, options, end_ids=end_ids) for i, prompt in enumerate(prompts)]
-    done = 0
     with _evaluating(model):
         decoder = decoder_for(model, [answer.prompt for answer in answers], options.max_new_tokens)
-        with decoder.attention():
-            for batch in _batches(answers, options.batch_rows, mixed=decoder.pads):
-                for finished in _answer(decoder, batch, options):
-                    done += finished
-                    if finished and on_progress is not None:
-                        on_progress(done, len(answers))
+    done = 0
+    with _evaluating(model), decoder.attention():
+        for batch in _batches(answers, options.batch_rows, decoder):
+            for finished in _answer(decoder, batch, options):
+                done += finished
+                if finished and on_progress is not None:
+                    on_progress(done, len(answers))
     return [answer.completion() for answer in answers]
 
 
@@ -110,11 +110,12 @@ def _answer(decoder: Decoder, answers: Sequence[Answer], options: SampleOptions)
         logits_RV = decoder.step(token_R)
 
 
-def _batches(answers: Sequence[Answer], batch_rows: int, *, mixed: bool) -> Iterator[list[Answer]]:
-    """Longest prompts first, neighbours alike, so that batches pad little and equal prompts meet."""
+def _batches(answers: Sequence[Answer], batch_rows: int, decoder: Decoder) -> Iterator[list[Answer]]:
+    """Neighbours alike, so that equal prompts meet: by length, or by how they begin where that is computed once."""
     batch: list[Answer] = []
-    for answer in sorted(answers, key=lambda one: (-len(one.prompt), one.prompt)):
-        if batch and (len(batch) == batch_rows or not (mixed or len(answer.prompt) == len(batch[0].prompt))):
+    for answer in sorted(answers, key=lambda one: (0 if decoder.shares else -len(one.prompt), one.prompt)):
+        fits = decoder.pads or not batch or len(answer.prompt) == len(batch[0].prompt)
+        if len(batch) == batch_rows or not fits:
             yield batch
             batch = []
         batch.append(answer)

@@ -40,15 +40,20 @@ typedef struct {
     void *logits; /* [S, V] */
 } reading;
 
+typedef float line __attribute__((vector_size(4 * COLUMNS), may_alias)); /* a number of each column */
+
 /* What some query heads have seen so far: largest score, sum of weights, weighted values. */
 typedef struct {
     float top[COLUMNS], total[COLUMNS], mixed[MAX_HEAD][COLUMNS];
     union {
-        float query[MAX_HEAD][COLUMNS];
+        line query[MAX_HEAD];
         uint32_t packed[MAX_HEAD / 2][COLUMNS];
     };
 } __attribute__((aligned(64))) columns;
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 #ifdef __AVX512F__
 #define LANES 16
 #else

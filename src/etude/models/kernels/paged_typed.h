@@ -33,6 +33,18 @@ static void NAME(paged_swiglu)(const REAL *gu, REAL *out, int64_t T, int64_t I) 
     }
 }
 
+#if TILED_TYPE && defined(__AVX512BF16__)
+#define STEP 32
+#define SOME __m512bh
+#define LOAD_SOME(from) ((__m512bh)_mm512_loadu_si512(from))
+#define ADD_PRODUCT(sum, a, b) ((lanes)_mm512_dpbf16_ps((__m512)(sum), a, b))
+#else
+#define STEP LANES
+#define SOME lanes
+#define LOAD_SOME(from) NAME(load_lanes)(from)
+#define ADD_PRODUCT(sum, a, b) ((sum) + (a) * (b))
+#endif
+
 static inline lanes NAME(load_lanes)(const REAL *from) {
 #if TILED_TYPE
     half_words half;
@@ -54,16 +66,16 @@ static inline __attribute__((always_inline)) void NAME(add_dots)(const REAL *w, 
     for (int j = 0; j < rows; j++) xs[j] = x + (j < last_x ? j : last_x) * n;
     memset(part, 0, sizeof part);
     int64_t at = 0;
-    for (; at + LANES <= n; at += LANES) {
-        lanes a[4], b[4];
+    for (; at + STEP <= n; at += STEP) {
+        SOME a[4], b[4];
 #pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) a[i] = NAME(load_lanes)(ws[i] + at);
+        for (int i = 0; i < 4; i++) a[i] = LOAD_SOME(ws[i] + at);
 #pragma GCC unroll 4
-        for (int j = 0; j < rows; j++) b[j] = NAME(load_lanes)(xs[j] + at);
+        for (int j = 0; j < rows; j++) b[j] = LOAD_SOME(xs[j] + at);
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < rows; j++) part[i][j] += a[i] * b[j];
+            for (int j = 0; j < rows; j++) part[i][j] = ADD_PRODUCT(part[i][j], a[i], b[j]);
     }
     for (int i = 0; i < 4; i++)
         for (int j = 0; j < rows; j++) {
@@ -74,6 +86,10 @@ static inline __attribute__((always_inline)) void NAME(add_dots)(const REAL *w, 
             sums[i][j] += sum;
         }
 }
+#undef STEP
+#undef SOME
+#undef LOAD_SOME
+#undef ADD_PRODUCT
 
 static void NAME(plain_product)(const product *p, const REAL *x, const REAL *low, const REAL *residual, REAL *y,
                                 int64_t M) {
@@ -82,6 +98,7 @@ static void NAME(plain_product)(const product *p, const REAL *x, const REAL *low
 #pragma omp for schedule(static)
     for (int64_t o = 0; o < O; o += 4) {
         const REAL *w = (const REAL *)p->weight + o * I, *high = (const REAL *)p->high + o * R;
+        if (o + 8 <= O) fetch(w + 4 * I, 4 * I * (int64_t)sizeof(REAL));
         for (int64_t m = 0; m < M; m += 4) {
             float sums[4][4] = {{0.0f}};
             if (M - m == 1) NAME(add_dots)(w, x + m * I, I, O - o - 1, 0, sums, 1);
@@ -159,7 +176,7 @@ static void NAME(load_queries)(const REAL *const *query, columns *my, int64_t D)
     }
 #endif
     for (int64_t d = 0; d < D; d++)
-        for (int c = 0; c < COLUMNS; c++) my->query[d][c] = LOAD(query[c][d]);
+        for (int c = 0; c < COLUMNS; c++) ((float *)&my->query[d])[c] = LOAD(query[c][d]);
 }
 
 /* score [PAGE, COLUMNS] of a page's keys [PAGE, D]. */
@@ -170,13 +187,12 @@ static inline void NAME(page_scores)(const REAL *keys, const columns *my, float 
         return;
     }
 #endif
-    for (int64_t n = 0; n < PAGE; n++) {
-        float dot[COLUMNS] = {0.0f};
-        for (int64_t d = 0; d < D; d++) {
-            const float key = LOAD(keys[n * D + d]);
-#pragma omp simd
-            for (int c = 0; c < COLUMNS; c++) dot[c] += key * my->query[d][c];
-        }
+    for (int64_t n = 0; n < PAGE; n += 8) {
+        line dot[8];
+        memset(dot, 0, sizeof dot);
+        for (int64_t d = 0; d < D; d++)
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) dot[i] += my->query[d] * LOAD(keys[(n + i) * D + d]);
         memcpy(score[n], dot, sizeof dot);
     }
 }
@@ -191,14 +207,16 @@ static inline void NAME(mix_pages)(const REAL *const *values, const float (*weig
     }
 #endif
     (void)packed;
-    for (int64_t d = 0; d < D; d++) {
-        float sum[COLUMNS] = {0.0f};
-        for (int64_t n = 0; n < num * PAGE; n++) {
-            const float value = LOAD(values[n / PAGE][d * PAGE + n % PAGE]);
-#pragma omp simd
-            for (int c = 0; c < COLUMNS; c++) sum[c] += value * weight[n][c];
-        }
-        memcpy(mixed[d], sum, sizeof sum);
+    for (int64_t d = 0; d < D; d += 2) {
+        line sum[2][4];
+        memset(sum, 0, sizeof sum);
+        for (int64_t n = 0; n < num * PAGE; n += 4)
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) {
+                const REAL *value = values[n / PAGE] + (d + i / 4) * PAGE + n % PAGE + i % 4;
+                sum[i / 4][i % 4] += *(const line *)weight[n + i % 4] * LOAD(*value);
+            }
+        for (int i = 0; i < 2; i++) *(line *)mixed[d + i] = sum[i][0] + sum[i][1] + sum[i][2] + sum[i][3];
     }
 }
 

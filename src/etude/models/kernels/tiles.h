@@ -3,7 +3,6 @@
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #define TILES 1
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #define WRITTEN __asm__ volatile("" ::: "memory") /* gcc does not know that loading a tile reads memory */
