@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from etude.models import fused, kernels
+from etude.models import kernels
+from etude.models.fused import AttentionHalf, FeedForwardHalf, read_halves
 from etude.models.projections import Projections
 
 if TYPE_CHECKING:
@@ -58,10 +59,13 @@ class Reading:
 class PagedModel:
     """The weights as they were when it was made: adapters are part of the products, later changes of them are not."""
 
-    def __init__(self, module: PreTrainedModel, halves: Sequence[Any], num_positions: int) -> None:
+    def __init__(
+        self, module: PreTrainedModel, halves: Sequence[tuple[AttentionHalf, FeedForwardHalf]], num_positions: int
+    ) -> None:
         self.module = module
         self.dtype = module.dtype
         attention, feed_forward = halves[0]
+        self._num_layers = len(halves)
         base, head = cast("Any", module.base_model), cast("nn.Linear", module.get_output_embeddings())
         self._heads: Heads = attention.heads
         self._eps = attention.norm.eps
@@ -88,7 +92,7 @@ class PagedModel:
     @staticmethod
     def of(module: PreTrainedModel, num_positions: int) -> PagedModel | None:
         """None where the model, or what a technique attached to it, is not known here."""
-        halves, base, head = fused.read_halves(module), cast("Any", module.base_model), module.get_output_embeddings()
+        halves, base, head = read_halves(module), cast("Any", module.base_model), module.get_output_embeddings()
         if halves is None or type(head) is not nn.Linear or head.bias is not None:
             return None
         heads = halves[0][0].heads
@@ -110,7 +114,7 @@ class PagedModel:
     @property
     def page_numbers(self) -> int:
         """Numbers of a page: keys and values of its tokens in all layers."""
-        return int(self._network[1]) * 2 * self._heads.key * PAGE * self._heads.size
+        return self._num_layers * 2 * self._heads.key * PAGE * self._heads.size
 
     def _address(self, tensor: Tensor | None) -> int:
         if tensor is None:
@@ -119,11 +123,10 @@ class PagedModel:
         self._kept.append(tensor)
         return tensor.data_ptr()
 
-    def _layer_half(self, half: Any) -> Iterator[int]:
+    def _layer_half(self, half: AttentionHalf | FeedForwardHalf) -> Iterator[int]:
         """A norm and its half's two products, as the kernel reads them."""
         yield self._address(half.norm.weight_E)
-        attends = isinstance(half, fused.AttentionHalf)
-        for product in (half.qkv, half.out) if attends else (half.gate_up, half.down):
+        for product in _products(half):
             low, high = _thin(product)
             rank = 0 if low is None else len(low)
             self._max_rank = max(self._max_rank, rank)
@@ -137,7 +140,7 @@ class PagedModel:
         if num > self._room:
             self._make_room(num)
         x_TE: Tensor = cast("Any", self.module.base_model).embed_tokens(tokens.token_T)
-        logits_SV = x_TE.new_empty(num_sites, self._vocabulary)
+        logits_SV = torch.empty(num_sites, self._vocabulary, dtype=self.dtype)
         told = (tokens.position_T, tokens.first_T, tokens.num_pages_T, tokens.last_T, tokens.page_N, tokens.filled_N)
         addresses = [one.data_ptr() for one in (*told, site_S, *self._scratch, logits_SV)]
         reading = torch.tensor([num, num_sites, *addresses], dtype=torch.int64)
@@ -153,10 +156,13 @@ class PagedModel:
         self._scratch = (torch.arange(num_tokens), *numbers, packed)
 
 
-def _frozen_weights(half: Any) -> list[Tensor]:
+def _frozen_weights(half: AttentionHalf | FeedForwardHalf) -> list[Tensor]:
     """Everything of a half that the kernel reads as it lies."""
-    products = (half.qkv, half.out) if isinstance(half, fused.AttentionHalf) else (half.gate_up, half.down)
-    return [half.norm.weight_E, *(one for p in products for one in (p.weight_OI, p.bias_O) if one is not None)]
+    return [half.norm.weight_E, *(one for p in _products(half) for one in (p.weight_OI, p.bias_O) if one is not None)]
+
+
+def _products(half: AttentionHalf | FeedForwardHalf) -> tuple[Projections, Projections]:
+    return (half.qkv, half.out) if isinstance(half, AttentionHalf) else (half.gate_up, half.down)
 
 
 def _thin(product: Projections) -> tuple[Tensor | None, Tensor | None]:
