@@ -72,7 +72,7 @@ def test_values_and_all_gradients_equal_the_plain_layers(name: str, min_shared: 
     module = model_of(name)
     ours, our_gradients = values_and_gradients(module, "fused", min_shared=min_shared)
     theirs, their_gradients = values_and_gradients(module, "tree", min_shared=min_shared)
-    assert (ours - theirs).abs().max() < 2e-5
+    assert (ours - theirs).abs().max() < 5e-5
     assert_same(our_gradients, their_gradients, 1e-4)
 
 
@@ -87,7 +87,7 @@ def test_adapters_are_part_of_the_products(targets: tuple[str, ...], rslora: boo
     ours, our_gradients = values_and_gradients(model.module, "fused")
     theirs, their_gradients = values_and_gradients(model.module, "tree")
     assert fused.read_halves(model.module) is not None
-    assert (ours - theirs).abs().max() < 2e-5
+    assert (ours - theirs).abs().max() < 5e-5
     assert len(our_gradients) == len(trainable)
     assert_same(our_gradients, their_gradients, 1e-4)
     with technique.without(model), torch.no_grad():
@@ -181,7 +181,7 @@ def test_any_batch_equals_the_plain_layers(lengths: list[int], shared: int, rank
     batch = batch_of(rows, min_shared=2)
     with torch.no_grad():
         ours, theirs = (score(model.module, batch, way=way) for way in ("fused", "tree"))
-    assert (ours - theirs).abs().max() < 2e-5
+    assert (ours - theirs).abs().max() < 5e-5
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

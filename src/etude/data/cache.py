@@ -78,7 +78,7 @@ class Cache:
         try:
             with self._locked(key):
                 return self._load(key) or self._made(key, make)
-        except StorageError as error:
+        except (StorageError, FileExistsError) as error:
             self.say(f"note: the prepared rows are not kept for the next run: {error}")
             return make(None)
 

@@ -19,7 +19,7 @@ from etude.data.rows import RawRow, whole_rows
 from etude.data.sources import SourceFile, Sources, find
 from etude.data.streamed import PlaceTaker, ReadFile, StreamedRows
 from etude.data.streams import STREAMED, JsonLines, RowFile, opened, row_file, stamp
-from etude.errors import DataError
+from etude.errors import DataError, EtudeError
 from etude.records import Conversation, Prompt, Record
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class _Reading:
             return self._detected(head, self.known[file.name], file)
         try:
             return self._detected(head, None, file)
-        except DataError:
+        except EtudeError:  # a column that is asked for may come later
             noted = Noted()
             for row in _good(rows(), []):
                 noted.note(row)

@@ -71,9 +71,9 @@ class PagedModel:
         self._eps = attention.norm.eps
         self._vocabulary, self._hidden = head.weight.shape
         self._intermediate = feed_forward.down.weight_OI.shape[1]
+        self._max_rank = 0
         self._kept: list[Tensor] = []
         """Memory that the tables point at."""
-        self._max_rank = 0
         layers = [number for pair in halves for half in pair for number in self._layer_half(half)]
         cos, sin = base.rotary_emb(torch.empty(0, dtype=torch.float32), torch.arange(num_positions)[None])
         half = cos.shape[-1] // 2

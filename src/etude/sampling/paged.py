@@ -84,16 +84,16 @@ class PagedDecoder:
     def _lay_out(self, tree: Batch, before: Path) -> tuple[Tensor, Reading, list[Path]]:
         """Pages for each segment; the segment of each token, the tokens to read, each segment's path."""
         paths: list[Path] = []
-        first: list[int] = []
+        first: list[int] = [0]
         num_before: list[int] = []
         for segment in tree.segments:
             above = before if segment.parent < 0 else paths[segment.parent]
             num_tokens = segment.stop - segment.start
             pages = self._pool.take(-(-num_tokens // PAGE))
             self._prompt_pages += pages
-            first.append(sum(len(path.pages) for path in paths))
             num_before.append(len(above.pages))
             paths.append(above.longer(pages, num_tokens))
+            first.append(first[-1] + len(paths[-1].pages))
         length_S = torch.tensor([segment.stop - segment.start for segment in tree.segments])
         start_S = torch.tensor([segment.start for segment in tree.segments])
         segment_T = torch.arange(len(length_S)).repeat_interleave(length_S)

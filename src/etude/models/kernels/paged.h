@@ -29,8 +29,8 @@ typedef struct {
     const float *cos, *sin; /* [positions, D / 2] */
 } network;
 
-/* Tokens [T] to be read; token t sees the pages page[first[t]] ... page[first[t] + num_pages[t] - 1], all of them as far
- * as they are filled and the last one, which it enters itself, up to its own place. Sites [S] are to be predicted from. */
+/* Tokens [T] to be read. Token t sees num_pages[t] pages from page[first[t]] on, as far as they are filled, but the last
+ * one, which it enters itself, up to its own place: last[t] tokens. Sites [S] are those to predict from. */
 typedef struct {
     int64_t T, S;
     const int64_t *position, *first, *num_pages, *last, *page, *filled, *site;

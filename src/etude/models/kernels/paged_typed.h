@@ -58,8 +58,9 @@ static inline lanes NAME(load_lanes)(const REAL *from) {
 }
 
 /* sums[i][j] += w[i] . x[j] over n numbers for 4 outputs and `rows` rows; what lies beyond the last is the last. */
-static inline __attribute__((always_inline)) void NAME(add_dots)(const REAL *w, const REAL *x, int64_t n, int64_t last_w,
-                                                                 int64_t last_x, float sums[4][4], const int rows) {
+static inline __attribute__((always_inline)) void NAME(add_dots)(const REAL *w, const REAL *x, int64_t n,
+                                                                 int64_t last_w, int64_t last_x, float sums[4][4],
+                                                                 const int rows) {
     const REAL *ws[4], *xs[4];
     lanes part[4][4];
     for (int i = 0; i < 4; i++) ws[i] = w + (i < last_w ? i : last_w) * n;
@@ -115,7 +116,8 @@ static void NAME(plain_product)(const product *p, const REAL *x, const REAL *low
 }
 
 /* y [M, O] = the product of x [M, I] + residual, which must not be y. */
-static void NAME(linear)(const product *p, const REAL *x, const REAL *residual, REAL *y, int64_t M, const reading *now) {
+static void NAME(linear)(const product *p, const REAL *x, const REAL *residual, REAL *y, int64_t M,
+                         const reading *now) {
     const product thin = {p->low, NULL, NULL, NULL, p->inputs, p->rank, 0};
     REAL *low = p->rank ? now->low : NULL;
 #if TILES && TILED_TYPE
@@ -224,7 +226,8 @@ static inline void NAME(mix_pages)(const REAL *const *values, const float (*weig
  * group is all columns; of several, each has `width` columns and sees[g] pages. */
 static void NAME(see_pages)(columns *my, const REAL *keys[COLUMNS][RUN], const int64_t *sees, int64_t groups,
                             int64_t width, const int32_t (*seen)[COLUMNS], int64_t num, int64_t offset, int64_t D) {
-    float score[RUN * PAGE][COLUMNS] __attribute__((aligned(64))), mixed[MAX_HEAD][COLUMNS] __attribute__((aligned(64)));
+    float score[RUN * PAGE][COLUMNS] __attribute__((aligned(64)));
+    float mixed[MAX_HEAD][COLUMNS] __attribute__((aligned(64)));
     float own[MAX_HEAD][COLUMNS] __attribute__((aligned(64)));
     float top[COLUMNS], factor[COLUMNS], sum[COLUMNS] = {0.0f};
     uint32_t packed[RUN * PAGE / 2][COLUMNS] __attribute__((aligned(64)));
@@ -272,8 +275,8 @@ static void NAME(see_pages)(columns *my, const REAL *keys[COLUMNS][RUN], const i
 }
 
 /* Attention of up to COLUMNS / G tokens with one key head, whose part of a page begins `at` numbers into it. */
-static void NAME(attend_together)(columns *my, const network *net, const reading *now, const int64_t *token, int64_t num,
-                                  int64_t at) {
+static void NAME(attend_together)(columns *my, const network *net, const reading *now, const int64_t *token,
+                                  int64_t num, int64_t at) {
     const int64_t G = net->H / net->K, D = net->D, offset = net->K * PAGE * D;
     int64_t longest = 0;
     const int64_t common = pages_in_common(now, token, num, &longest);

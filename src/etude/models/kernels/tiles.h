@@ -1,5 +1,5 @@
 /* Products of 16-bit matrices on the processor's tiles (AMX): weights are read as they lie, [O, I], and only the other
- * side is packed, [M / 16][I / 2][16] pairs. TILES is 0 where the processor has none. Called by every thread of a team. */
+ * side is packed, [M / 16][I / 2][16] pairs. TILES is 0 where the processor has none. For every thread of a team. */
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #define TILES 1
@@ -86,12 +86,12 @@ static inline void tiles_add(const uint16_t *weight, const uint32_t *packed, int
 }
 
 static inline __m512 wide(const uint16_t *from) {
-    return _mm512_cvtpbh_ps((__m256bh)_mm256_loadu_si256((const void *)from));
+    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)from)), 16);
 }
 
 /* Sums [2][16 outputs, 16 rows] to y, with bias and residual; a row's 32 numbers are written at once. */
-static inline void tiles_put(const float (*sums)[256], const product *p, const uint16_t *residual, uint16_t *y, int64_t M,
-                             int64_t m, int64_t o) {
+static inline void tiles_put(const float (*sums)[256], const product *p, const uint16_t *residual, uint16_t *y,
+                             int64_t M, int64_t m, int64_t o) {
     const uint16_t *bias = p->bias;
     __m512i low[16], high[16];
     for (int i = 0; i < 16; i++) {
