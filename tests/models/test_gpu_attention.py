@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._higher_order_ops.flex_attention import flex_attention as uncompiled_flex
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from etude.batch import Sample, TokenRow
 from etude.models import attention, gpu_attention
@@ -224,6 +225,21 @@ def test_the_trial_finds_a_kernel_that_fails_or_is_wrong(dtype: torch.dtype, lea
     assert ("differ" in (failure("flex", kind, half_a_gradient) or "")) == learns
     assert "differ by nan" in (failure("flex", kind, not_a_number) or "")
     assert failure("flex", kind, breaking) == "NotImplementedError: no such"
+
+
+def test_a_trial_inside_a_recomputed_pass_changes_nothing_about_it() -> None:
+    tried: list[str | None] = []
+
+    def double(x: Tensor) -> Tensor:
+        doubled = (x * 2).sin()
+        if not tried:  # the answer is kept, so the second pass tries nothing
+            tried.append(failure("flex", heads(), lambda *a, **how: flex(*a, **how, kernel=differentiable_flex)))
+        return doubled.exp()
+
+    x = torch.linspace(-1, 1, 7, requires_grad=True)
+    (found,) = torch.autograd.grad(checkpoint(double, x, use_reentrant=False).sum(), x)
+    assert tried == [None]
+    torch.testing.assert_close(found, torch.autograd.grad(double(x).sum(), x)[0])
 
 
 def test_no_kernel_means_products_and_a_word(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from etude.batch import Sample, TokenRow
 from etude.models.gpu_kernels import BLOCK, Heads, Kernel, flex, varlen
@@ -98,15 +99,20 @@ def _distance(kernel: Kernel, heads: Heads, layout: Layout, window: int | None) 
     drawn = [torch.randn(len(layout.end_T), *shape, generator=generator).transpose(0, 1) for shape in shapes]
     q, k, v = (x.to(heads.device, heads.dtype).requires_grad_(heads.learns) for x in drawn)
     cap = 5.0 if heads.capped else None
-    with torch.set_grad_enabled(heads.learns):
+    # A trial can fall into a pass whose activations are made again: what it saves is no part of that.
+    with torch.set_grad_enabled(heads.learns), saved_tensors_hooks(_as_it_is, _as_it_is):
         ours, plain = (run(q, k, v, layout, scale=0.2, window=window, cap=cap) for run in (kernel, plainly))
         pairs = [(ours, plain)]
         if heads.learns:
             weight = torch.linspace(-1, 1, heads.value_size, device=heads.device)
             gradients = [torch.autograd.grad((out * weight).sum(), (q, k, v)) for out in (ours, plain)]
             pairs += zip(*gradients, strict=True)
-    shares = torch.stack([(a.float() - b.float()).abs().max() / b.float().abs().max() for a, b in pairs])
-    return float(shares.detach().max())
+    pairs = [(a.detach().float(), b.detach().float()) for a, b in pairs]
+    return float(torch.stack([(a - b).abs().max() / b.abs().max() for a, b in pairs]).max())
+
+
+def _as_it_is(saved: Tensor) -> Tensor:
+    return saved
 
 
 def plainly(
