@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from etude.batch import Sample, TokenRow
+from etude.data import cut as cutting
 from etude.data.batches import OfflineBatches
-from etude.data.cut import Part, cut
 from etude.packing import pack
 from etude.training.ranks import Ranks
 from tests.data.test_batches import all_of, samples
@@ -26,11 +28,16 @@ def unshared(*lengths: int) -> list[Sample]:
     return [sample(str(i), (*[10 + i] * length, 3)) for i, length in enumerate(lengths)]
 
 
-def computed(part: Part) -> int:
+def cut(given_samples: Sequence[Sample], **settings: Any) -> list[list[Sample]]:
+    """The parts as samples."""
+    return [[given_samples[at] for at in part] for part in cutting.cut(given_samples, **settings)]
+
+
+def computed(part: list[Sample]) -> int:
     return len(pack(part).tokens_T)
 
 
-def ids(parts: list[Part]) -> list[list[str]]:
+def ids(parts: list[list[Sample]]) -> list[list[str]]:
     return [[one.id for one in part] for part in parts]
 
 

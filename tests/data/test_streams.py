@@ -26,7 +26,9 @@ JSON_LINES = st.one_of(
         lambda asked, answer, plain: json.dumps({"prompt": asked, "completion": answer}, ensure_ascii=plain),
         WORDS, WORDS, st.booleans(),
     ),
-    st.sampled_from(["", "  ", "{", "17", '{"prompt": 3, "completion": "x"}', '{"prompt": "a", "prompt": "b"}', "\x85"]),
+    st.sampled_from(
+        ["", "  ", "{", "17", '{"prompt": 3, "completion": "x"}', '{"prompt": "a", "prompt": "b"}', "\x85"]
+    ),
 )  # fmt: skip
 CELLS = st.sampled_from(
     ["a", '"b, c"', '"two\nlines"', '"two\r\nlines"', "caf\u00e9", '"he said ""no"""', "", '"broken"x']

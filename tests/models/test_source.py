@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +16,16 @@ import torch
 from etude.errors import EtudeError, ModelError
 from etude.models.load import load, load_tokenizer
 from etude.models.options import ModelOptions
-from etude.models.source import EMBEDDED, cache_folder, file_sha256, find_folder, folder_hash
+from etude.models.source import (
+    EMBEDDED,
+    REMEMBERED_BYTES,
+    SETTLED_NANOSECONDS,
+    cache_folder,
+    file_sha256,
+    find_folder,
+    folder_hash,
+    remembered_sha256,
+)
 from tests.models.gguf_file import write_gguf
 from tests.models.hub_server import COMMIT, hub
 from tests.toy import CHATML, toy_module, toy_tokenizer
@@ -172,3 +183,48 @@ def test_the_embedded_model_needs_no_network() -> None:
     folder = find_folder(EMBEDDED)
     assert folder == find_folder("HuggingFaceTB/SmolLM2-135M-Instruct")
     assert load_tokenizer(EMBEDDED).chat_template
+
+
+@pytest.fixture
+def large(tmp_path: Path, home: Path) -> Path:
+    """A file that is large enough for its hash to be kept, and has not changed for a while."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(bytes(REMEMBERED_BYTES))
+    time.sleep(SETTLED_NANOSECONDS / 1e9 + 0.05)
+    return path
+
+
+def test_a_large_file_is_read_once(large: Path, home: Path) -> None:
+    assert remembered_sha256(large) == file_sha256(large)
+    (kept,) = (home / "hashes").iterdir()
+    known = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**known, "sha256": "known"}))
+    assert remembered_sha256(large) == "known", "not read again"
+    for odd in ("", "[1]", "{}", '{"file": 3}'):
+        kept.write_text(odd)
+        assert remembered_sha256(large) == file_sha256(large)
+
+
+def test_a_changed_file_is_read_again(large: Path) -> None:
+    first = remembered_sha256(large)
+    stat = large.stat()
+    with large.open("r+b") as file:
+        file.write(b"x")
+    os.utime(large, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # whoever sets the time of change back is found out
+    assert remembered_sha256(large) == file_sha256(large) != first
+
+
+def test_hashes_of_fresh_and_small_files_are_not_kept(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "fresh").write_bytes(bytes(REMEMBERED_BYTES))
+    (tmp_path / "small").write_bytes(b"1")
+    for name in ("fresh", "small"):
+        remembered_sha256(tmp_path / name)
+    assert not (home / "hashes").exists()
+
+
+def test_a_home_that_takes_nothing_costs_a_reading(
+    large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("ETUDE_HOME", str(tmp_path / "file"))
+    assert remembered_sha256(large) == file_sha256(large)

@@ -31,7 +31,6 @@ from etude.pages.report import write_report
 from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
-from etude.runs.store import Store
 from etude.techniques.policy import Policy, attach
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
@@ -346,6 +345,8 @@ def _bytes_needed(policy: Policy, keep: int) -> int:
 
 
 def _index(run: RunDirectory, show: Show) -> None:
+    from etude.runs.store import Store  # a data base is not needed to begin
+
     store = Store.open()
     try:
         store.record(run.path)

@@ -82,7 +82,7 @@ class OfflineBatches:
         """This rank's micro-batches; all ranks cut alike, into as many for each."""
         tokens = self.tokens if most_tokens is None else min(self.tokens, most_tokens)
         parts = cut(samples, tokens=tokens, share_prefixes=self.share_prefixes, multiple_of=num_ranks)
-        return (pack(part, share=self.share_prefixes) for part in share(parts))
+        return (pack([samples[at] for at in part], share=self.share_prefixes) for part in share(parts))
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> np.ndarray:

@@ -6,21 +6,16 @@ Neighbours in token order share most, so the samples are sorted and every micro-
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from etude.batch import Sample
-from etude.packing import MIN_SHARED, in_order, num_common, num_seen
+from etude.packing import MIN_SHARED, in_order, num_seen
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Tokens = Sequence[int] | NDArray[np.integer]
-
-Part = Sequence[Sample]
-"""The samples of one micro-batch."""
+BYTES = 4
+"""Of a token in a key."""
+Part = Sequence[int]
+"""The samples of one micro-batch, by their places."""
 
 
 def cut(samples: Sequence[Sample], *, tokens: int, share_prefixes: bool = True, multiple_of: int = 1) -> list[Part]:
@@ -29,11 +24,11 @@ def cut(samples: Sequence[Sample], *, tokens: int, share_prefixes: bool = True, 
     The number of parts is the smallest multiple of `multiple_of` that will do, unless there are fewer samples; the
     largest part is then as small as it can be.
     """
-    if not samples:
-        return []
-    if share_prefixes:
-        samples = sorted(samples, key=lambda sample: in_order(sample.rows[0].tokens))
-    costs = _Costs.of(samples, share_prefixes=share_prefixes)
+    order: Sequence[int] = range(len(samples))
+    if share_prefixes:  # keys are sorted, not samples: there may be very many
+        keys = [in_order(sample.rows[0].tokens) for sample in samples]
+        order = sorted(order, key=keys.__getitem__)
+    costs = _Costs.of(map(samples.__getitem__, order), share_prefixes=share_prefixes)
     wanted = -(-len(costs.starts(tokens)) // multiple_of) * multiple_of
     low, high = 1, tokens
     while low < high:
@@ -45,7 +40,7 @@ def cut(samples: Sequence[Sample], *, tokens: int, share_prefixes: bool = True, 
     starts = costs.starts(high)
     while len(starts) < min(wanted, len(samples)):
         starts = costs.with_one_more(starts)
-    return [samples[start:stop] for start, stop in itertools.pairwise([*starts, len(samples)])]
+    return [order[start:stop] for start, stop in itertools.pairwise([*starts, len(samples)])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +51,15 @@ class _Costs:
     after: tuple[int, ...]
 
     @staticmethod
-    def of(samples: Sequence[Sample], *, share_prefixes: bool) -> _Costs:
+    def of(samples: Iterable[Sample], *, share_prefixes: bool) -> _Costs:
         """A tree branches only where it pays, which leaves up to MIN_SHARED - 1 common tokens unshared."""
         first, after = [], []
-        before: Tokens = ()
+        before = b""
         for sample in samples:
-            seen = [row.tokens[: num_seen(row)] for row in sample.rows]
-            alone = sum(map(len, seen))
+            seen = [in_order(row.tokens[: num_seen(row)]) for row in sample.rows]
+            alone = sum(map(len, seen)) // BYTES
             if share_prefixes:
-                alone -= sum(_shared(a, b) for a, b in itertools.pairwise(sorted(seen, key=in_order)))
+                alone -= sum(_shared(a, b) for a, b in itertools.pairwise(sorted(seen)))
             first.append(alone)
             after.append(alone - _shared(before, seen[0]) if share_prefixes else alone)
             before = seen[0]
@@ -92,6 +87,13 @@ class _Costs:
         return self.first[start] + sum(self.after[start + 1 : stop])
 
 
-def _shared(a: Tokens, b: Tokens) -> int:
-    """Common tokens that are computed once for sure."""
-    return max(0, num_common(a, b) - (MIN_SHARED - 1))
+def _shared(a: bytes, b: bytes) -> int:
+    """Common tokens of two keys that are computed once for sure."""
+    low, high = 0, min(len(a), len(b)) // BYTES
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[BYTES * low : BYTES * middle] == b[BYTES * low : BYTES * middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return max(0, low - (MIN_SHARED - 1))

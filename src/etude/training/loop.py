@@ -99,7 +99,8 @@ def train(
         raise ConfigError(problems[0][1], where=f"training.{problems[0][0]}")
     run = _Run(policy, source, objective, options, heldout, tuple(hooks), ranks or Ranks())
     saver = Saver(place, run.ranks, keep=options.keep_checkpoints) if place is not None else None
-    run.ranks.agree({name: p.detach() for name, p in policy.trainable.items()}, what="starting weights")
+    if run.ranks.world > 1:
+        run.ranks.agree({name: p.detach() for name, p in policy.trainable.items()}, what="starting weights")
     if saver is not None:
         run.step = saver.resume(run.optimizer, run.guard, run.best, run.room)
     with stop_requests("stopping after this update (again: at once)") as stop:

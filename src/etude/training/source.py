@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from etude.batch import Batch, Sample, Step
+from etude.batch import Batch, Step
 
-Share = Callable[[Sequence[Sequence[Sample]]], Sequence[Sequence[Sample]]]
-"""This rank's micro-batches among those of a step."""
+Share = Callable[[Sequence[Sequence[int]]], Sequence[Sequence[int]]]
+"""This rank's micro-batches among those of a step, each the places of its samples."""
 
 
 class StepSource(Protocol):
