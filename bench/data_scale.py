@@ -119,10 +119,18 @@ def prepare(path: str) -> dict[str, float]:
     from etude.data.options import DataOptions
     from etude.models.load import load_tokenizer
     from etude.models.options import ModelOptions
+    from etude.objectives.sft import SFT
+    from etude.techniques.lora import LoRA
 
     load_tokenizer("smollm2-135m-instruct")
     floor = peak_megabytes()
-    run_file = RunFile(model=ModelOptions(name="smollm2-135m-instruct"), data=DataOptions(train=path, holdout=0.02))
+    run_file = RunFile(
+        model=ModelOptions(name="smollm2-135m-instruct"),
+        data=DataOptions(train=path, holdout=0.02),
+        technique=LoRA(),
+        objective=SFT(),
+        output=str(Path(path).with_name("run")),
+    )
     started = time.perf_counter()
     prepared = prepare_rows(run_file, Quiet(), quarantine=None)
     seconds = time.perf_counter() - started

@@ -50,7 +50,8 @@ class Updates:
         settings = job["settings"]
         samples = samples_of(file)[: job["steps"] * file["samples_per_step"]]
         self.rows_per_sample = len(samples[0].rows)
-        self.source = OfflineBatches(samples=in_order(samples), share_prefixes=settings.get("share_prefixes", True))
+        packing = {key: settings[key] for key in ("share_prefixes", "tokens_per_batch") if key in settings}
+        self.source = OfflineBatches(samples=in_order(samples), **packing)
         self.objective = OBJECTIVES[job["objective"]]
         self.options = TrainOptions(
             steps=job["steps"],
@@ -59,7 +60,8 @@ class Updates:
             schedule="constant",
             warmup_share=0.0,
         )
-        model = load(ModelOptions(name=file["model"], precision=settings.get("precision", "auto")))
+        asked = {key: settings[key] for key in ("precision", "activation_checkpointing") if key in settings}
+        model = load(ModelOptions(name=file["model"], **asked))
         self.policy = attach(LoRA() if job["technique"] == "lora" else Full(), model)
 
     def run(self) -> tuple[list[float], list[Progress]]:

@@ -57,6 +57,18 @@ def test_a_loaded_model_is_the_saved_one_frozen_and_proven(tmp_path: Path, tied:
         assert same is model
 
 
+def test_a_model_in_several_files_is_the_same(tmp_path: Path) -> None:
+    toy_module().save_pretrained(tmp_path, max_shard_size="20KB")
+    toy_tokenizer().save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    assert torch.equal(logits(in_float32(tmp_path).module), logits(toy_module()))
+
+
+def test_how_the_base_generates_is_read_too(base: Path) -> None:
+    (base / "generation_config.json").write_text(json.dumps({"max_new_tokens": 7}))
+    assert in_float32(base).module.generation_config.max_new_tokens == 7
+
+
 def test_precision_is_what_was_asked_for(base: Path) -> None:
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         module = load(ModelOptions(name=str(base), precision=name)).module  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -96,18 +97,10 @@ def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model of an inspected folder; transformers would fill weights that are missing with random numbers."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
     unreadable = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        loaded = _from_files(folder, dtype)
     except (*unreadable, StrictDataclassError) as error:
         raise ModelError(f"not a loadable causal language model ({_first_line(error)})", where=str(folder)) from error
     module, how = loaded
@@ -120,6 +113,37 @@ def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         )
     follow(module)
     return cast("PreTrainedModel", module)
+
+
+def _from_files(folder: Path, dtype: torch.dtype) -> Any:
+    """What transformers reads from the folder: the model, and how its weights were found.
+
+    Weights are read tensor by tensor: transformers alone would map the files, and mapped pages count as this process's
+    memory until the last tensor is read. Where it has to see the files itself (quantized weights) it still does.
+    """
+    from safetensors import safe_open
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    asked: dict[str, Any] = {"dtype": dtype, "output_loading_info": True}
+    here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(str(folder), **here)
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if not isinstance(model_class, type) or getattr(config, "quantization_config", None) is not None:
+        return AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True, **here, **asked)
+    files = [safe_open(path, framework="pt", backend="pread") for path in _weight_files(folder)]
+    slices = {key: file.get_slice(key) for file in files for key in file.keys()}  # noqa: SIM118 - not a dict
+    if (folder / "generation_config.json").exists():
+        asked["generation_config"] = GenerationConfig.from_pretrained(str(folder), **here)
+    return model_class.from_pretrained(None, config=config, state_dict=slices, **asked)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The folder's safetensors files: one, or those that its index names."""
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return [folder / "model.safetensors"]
+    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    return [folder / Path(part).name for part in sorted(set(parts))]
 
 
 def _first_line(error: Exception) -> str:
