@@ -19,7 +19,7 @@ LEAN = {"activation_checkpointing": "always", "tokens_per_batch": 256}
 def main(options: Options) -> None:
     """A line a case: Etude as it always runs, Etude and the peer at their leanest, and the ratio of the lean ones."""
     print(
-        "| case | Etude GB | Etude lean GB | peer lean GB | ratio of the lean | examples/s: Etude | lean | peer lean |\n"
+        "| case | Etude GB | Etude lean GB | peer lean GB | ratio, lean | examples/s: Etude | lean | peer lean |\n"
         "|---|---|---|---|---|---|---|---|"
     )
     for case in (LORA, TEXT, FULL, DPO, GRPO):

@@ -128,7 +128,8 @@ def _from_files(folder: Path, dtype: torch.dtype) -> Any:
     here: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     config = AutoConfig.from_pretrained(str(folder), **here)
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if not isinstance(model_class, type) or getattr(config, "quantization_config", None) is not None:
+    quantized = getattr(config, "quantization_config", None) is not None
+    if model_class is None or isinstance(model_class, tuple) or quantized:
         return AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True, **here, **asked)
     files = [safe_open(path, framework="pt", backend="pread") for path in _weight_files(folder)]
     slices = {key: file.get_slice(key) for file in files for key in file.keys()}  # noqa: SIM118 - not a dict
