@@ -17,6 +17,7 @@ from bench.measured import Measured, read_job
 from bench.peers.trl_sft import OwnHead
 
 INSTRUCTION = "Classify the banking query into its intent.\nQuery: {text}"
+BATCH = 32
 ANSWER_ROWS, ANSWER_TOKENS = 64, 20
 
 
@@ -45,7 +46,8 @@ def trained(job: dict[str, Any], tokenizer: Any, folder: str) -> Any:
             output_dir=folder,
             num_train_epochs=job["epochs"],
             max_steps=job["steps"] or -1,
-            per_device_train_batch_size=32,
+            per_device_train_batch_size=settings["samples_per_pass"],
+            gradient_accumulation_steps=BATCH // settings["samples_per_pass"],
             learning_rate=1e-3,
             lr_scheduler_type="cosine",
             warmup_steps=0.03,
