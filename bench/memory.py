@@ -12,7 +12,7 @@ from bench.pairs import Options, ours, peers, ratios_of, shorter
 STEPS = 4
 LEAN_ROWS = 2
 """Rows of one of the peer's passes; a pair or a group stays whole."""
-LEAN = {"activation_checkpointing": "always", "tokens_per_batch": 256}
+LEAN = {"activation_checkpointing": "always", "tokens": 256}
 """Etude's smallest passes: a sample stays whole."""
 
 

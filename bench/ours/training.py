@@ -50,7 +50,7 @@ class Updates:
         settings = job["settings"]
         samples = samples_of(file)[: job["steps"] * file["samples_per_step"]]
         self.rows_per_sample = len(samples[0].rows)
-        packing = {key: settings[key] for key in ("share_prefixes", "tokens_per_batch") if key in settings}
+        packing = {key: settings[key] for key in ("share_prefixes", "tokens") if key in settings}
         self.source = OfflineBatches(samples=in_order(samples), **packing)
         self.objective = OBJECTIVES[job["objective"]]
         self.options = TrainOptions(
