@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 SOURCES = (
     "kernels.c",
     "kernels_typed.h",
+    "registers.h",
     "products.h",
     "blocks_amx.h",
     "blocks_avx512.h",
