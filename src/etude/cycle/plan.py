@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from etude.batch import Batch
 from etude.config import RunFile
 from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Quiet
@@ -16,6 +14,8 @@ from etude.data.batches import OfflineBatches
 from etude.errors import ConfigError, EtudeError
 from etude.models.load import precision_name
 from etude.models.loaded import LoadedModel
+from etude.models.options import Checkpointing, ModelOptions
+from etude.models.recompute import MOST_KEPT_BYTES
 from etude.models.source import cache_folder, find_folder
 from etude.planning.advice import Advice, epochs, learning_rate
 from etude.planning.calibration import operations_per_second
@@ -24,10 +24,13 @@ from etude.planning.memory import Memory, Work, memory_of
 from etude.planning.shape import Shape, outline, shape_of
 from etude.planning.time import Amount, operations
 from etude.techniques.base import Technique
+from etude.techniques.freeze import Freeze
 from etude.techniques.full import Full
 from etude.techniques.lora import LoRA
 from etude.techniques.policy import attach
 from etude.techniques.qlora import QLoRA
+from etude.techniques.sparse import Sparse
+from etude.training.loop import LOOKS_PER_RUN
 
 STEPS_LOOKED_AT = 64
 FUSED = frozenset({"llama", "mistral", "qwen2"})
@@ -95,15 +98,22 @@ def plan(
         EtudeError: a model, device or data set that is not known.
     """
     device = _device(hardware)
-    shape, model = _shape(run_file, config_path)
+    model = _fresh(run_file.model, config_path)
+    shape = shape_of(model.module, name=model.name)
     rows = _rows(run_file)
     precision = "bfloat16" if device else precision_name(run_file.model.precision)
     room = memory_bytes or (device.memory_gb * 1e9 if device else _free_memory())
-    option, work = _option(run_file.technique, run_file, shape, model, rows, precision, room, gpu=device is not None)
-    others = tuple(
-        _option(one, run_file, shape, _fresh(run_file, config_path), rows, precision, room, gpu=device is not None)[0]
-        for one in (Full(), LoRA(), QLoRA())
-    )
+    checkpointing = run_file.model.activation_checkpointing
+    keeps_best = bool(run_file.data.holdout) and run_file.training.keep_best
+
+    def work_of(technique: Technique) -> Work:
+        outlined = _fresh(run_file.model, config_path)
+        found = _work(technique, shape, outlined, rows, precision, checkpointing, gpu=device is not None)
+        return replace(found, keeps_best=keeps_best)
+
+    work = work_of(run_file.technique)
+    option = _option(run_file.technique, shape, work, room)
+    others = tuple(_option(one, shape, work_of(one), room) for one in (Full(), LoRA(), QLoRA()))
     if device:
         speed, said = device.teraflops * 1e12 * EFFICIENCY, f"{EFFICIENCY:.0%} of {device.teraflops:g} TFLOP/s"
     else:
@@ -132,24 +142,19 @@ def _device(name: str | None) -> Hardware | None:
     return HARDWARE[name.lower()]
 
 
-def _shape(run_file: RunFile, config_path: str | None) -> tuple[Shape, LoadedModel]:
-    model = _fresh(run_file, config_path)
-    return shape_of(model.module, name=model.name), model
-
-
-def _fresh(run_file: RunFile, config_path: str | None) -> LoadedModel:
+def _fresh(options: ModelOptions, config_path: str | None) -> LoadedModel:
     """The model's outline, to which a technique can be attached without memory."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    where = config_path or str(find_folder(run_file.model.name, revision=run_file.model.revision))
+    where = config_path or str(find_folder(options.name, revision=options.revision))
     try:
         config = AutoConfig.from_pretrained(where, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
         raise ConfigError(f"no model config ({str(error).splitlines()[0]})", where=where) from error
     tokenizer: Any = None
     return LoadedModel(
-        name=where if config_path else run_file.model.name,
+        name=where if config_path else options.name,
         module=outline(config),
         tokenizer=tokenizer,
         folder=Path(where),
@@ -159,49 +164,64 @@ def _fresh(run_file: RunFile, config_path: str | None) -> LoadedModel:
 
 
 def _rows(run_file: RunFile) -> Rows:
-    """The largest pass among the first steps, and how much is computed in all."""
     prepared = prepare_rows(run_file, Quiet(), quarantine=None)
     source = OfflineBatches(
         samples=prepared.samples, tokens=run_file.data.tokens_at_once, share_prefixes=run_file.data.share_prefixes
     )
     training = run_file.training
     in_all = training.steps * training.batch_rows if training.steps else (training.epochs or 1.0) * source.num_samples
-    batches = list(_first_batches(source, run_file, int(in_all)))
+    looks = LOOKS_PER_RUN * len(prepared.heldout)
+    return rows_of(source, batch_rows=training.batch_rows, seed=training.seed, in_all=in_all, looked_at=looks)
+
+
+def rows_of(source: OfflineBatches, *, batch_rows: int, seed: int, in_all: float, looked_at: float = 0.0) -> Rows:
+    """The largest pass among the first steps, and how much is computed in all."""
+    steps = source.steps(
+        batch_rows=batch_rows, seed=seed, first=0, total_samples=min(int(in_all), STEPS_LOOKED_AT * batch_rows),
+        share=lambda items: items,
+    )  # fmt: skip
+    batches = [batch for step in steps for batch in step.batches]
     largest = max(batches, key=lambda batch: len(batch.tokens_T))
     seen = sum(len(batch.sample_ids) for batch in batches)
-    computed, sites = (sum(map(len, (getattr(b, name) for b in batches))) for name in ("tokens_T", "site_S"))
+    computed, sites = (sum(len(getattr(b, name)) for b in batches) for name in ("tokens_T", "site_S"))
     context = sum(float(batch.position_T.double().sum()) for batch in batches) / computed + 1
-    looks = 10 * len(prepared.heldout) / max(1, source.num_samples) * source.num_samples
     a_row = computed / seen
-    amount = Amount(tokens=a_row * in_all, sites=sites / seen * in_all, context=context, reference_tokens=a_row * looks)
+    amount = Amount(
+        tokens=a_row * in_all, sites=sites / seen * in_all, context=context, reference_tokens=a_row * looked_at
+    )
     return Rows(len(largest.tokens_T), len(largest.site_S), context, amount, source.num_samples)
 
 
-def _first_batches(source: OfflineBatches, run_file: RunFile, in_all: int) -> Iterator[Batch]:
-    steps = source.steps(
-        batch_rows=run_file.training.batch_rows, seed=run_file.training.seed, first=0,
-        total_samples=min(in_all, STEPS_LOOKED_AT * run_file.training.batch_rows), share=lambda items: items,
-    )  # fmt: skip
-    for step in steps:
-        yield from step.batches
+def predicted_peak(technique: Technique, source: OfflineBatches, options: ModelOptions, *, batch_rows: int) -> float:
+    """Bytes at the peak of training on these samples without held-out rows, on this machine."""
+    model = _fresh(options, None)
+    shape = shape_of(model.module, name=options.name)
+    rows = rows_of(source, batch_rows=batch_rows, seed=0, in_all=source.num_samples)
+    work = _work(technique, shape, model, rows, precision_name(options.precision), options.activation_checkpointing)
+    return memory_of(shape, replace(work, keeps_best=False)).peak
 
 
-def _option(
+def _option(technique: Technique, shape: Shape, work: Work, room: float) -> Option:
+    memory = memory_of(shape, work)
+    return Option(str(getattr(technique, "kind", "")), work.trainable, memory, memory.peak <= room)
+
+
+def _work(
     technique: Technique,
-    run_file: RunFile,
     shape: Shape,
     model: LoadedModel,
     rows: Rows,
     precision: str,
-    room: float,
+    checkpointing: Checkpointing,
     *,
-    gpu: bool,
-) -> tuple[Option, Work]:
+    gpu: bool = False,
+) -> Work:
+    """What decides the memory of this technique on these rows."""
     trainable, in_place = _trainable(technique, model)
     ranks = 0
     if isinstance(technique, LoRA):
         ranks = sum(technique.rank_of(name) for name in shape.linears) // shape.layers
-    work = Work(
+    return Work(
         where="gpu" if gpu else "cpu",
         bytes_a_number=2 if precision == "bfloat16" else 4,
         held=technique.base_held_as,
@@ -210,20 +230,26 @@ def _option(
         ranks=ranks,
         tokens=rows.tokens,
         sites=rows.sites,
-        recompute=run_file.model.activation_checkpointing == "always",
-        keeps_best=bool(run_file.data.holdout) and run_file.training.keep_best,
-        fused=model.way == "fused" and not gpu,
-        dense_gradients=getattr(technique, "kind", "") != "sparse",
+        recompute=_recomputes(shape, rows.tokens, checkpointing, precision),
+        fused=model.way == "fused" and not gpu and _stays_fused(technique),
+        dense_gradients=not isinstance(technique, Sparse),
     )
-    memory = memory_of(shape, work)
-    return Option(str(getattr(technique, "kind", "")), trainable, memory, memory.peak <= room), work
+
+
+def _recomputes(shape: Shape, tokens: int, setting: Checkpointing, precision: str) -> bool:
+    """As `models.recompute` decides on a CPU."""
+    a_token = shape.layers * (5 * shape.hidden + 2 * shape.inner) * (2 if precision == "bfloat16" else 4)
+    return setting == "always" or (setting == "auto" and tokens * a_token > MOST_KEPT_BYTES)
+
+
+def _stays_fused(technique: Technique) -> bool:
+    """Whether the fused way knows what the technique attaches."""
+    kind = getattr(technique, "kind", "")
+    return kind not in ("adapter", "ia3", "peft") and not getattr(technique, "dora", False)
 
 
 def _trainable(technique: Technique, model: LoadedModel) -> tuple[int, bool]:
     """Numbers that learn, and whether they are the base's own; where weights are chosen by data, their share."""
-    from etude.techniques.freeze import Freeze
-    from etude.techniques.sparse import Sparse
-
     if isinstance(technique, Sparse):
         linear = sum(outputs * inputs for outputs, inputs in shape_of(model.module, name="").linears.values())
         return round(technique.share * linear), True

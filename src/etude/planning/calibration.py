@@ -52,7 +52,9 @@ def _measured(precision: str) -> float:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True)).eval().requires_grad_(False)
+        module = (
+            LlamaForCausalLM(LlamaConfig.from_dict({**SIZES, "tie_word_embeddings": True})).eval().requires_grad_(False)
+        )
     module = module.to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
     follow(module)
     way: Way = "fused" if fused.prepare(module) else "tree"
