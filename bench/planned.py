@@ -59,9 +59,7 @@ def main() -> None:
             flush=True,
         )
     within = sum(abs(error) <= 0.1 for error in errors)
-    print(
-        f"\nwithin 10 %: {within} of {len(errors)}; furthest below {min(errors):+.1%}, furthest above {max(errors):+.1%}"
-    )
+    print(f"\nwithin 10 %: {within} of {len(errors)}; from {min(errors):+.1%} to {max(errors):+.1%}")
 
 
 def _child(what: str, trial: Trial) -> dict[str, float]:

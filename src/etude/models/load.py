@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from etude.errors import ModelError
+from etude.models import kernels
 from etude.models.attention import follow
 from etude.models.layers.held import HeldLinear
 from etude.models.loaded import LoadedModel
@@ -86,13 +87,15 @@ def load(model: str | ModelOptions, *, held: Held | None = None) -> LoadedModel:
     tokenizer = _read_tokenizer(folder)
     module = _read_module(folder, DTYPES[precision_name(options.precision)], held)
     module.eval().requires_grad_(False).to(own_device())
+    way = proven_way(module, where=options.name)
+    kernels.give_back_memory()
     return LoadedModel(
         name=options.name,
         module=module,
         tokenizer=tokenizer,
         folder=folder,
         base_hash=folder_hash(folder),
-        way=proven_way(module, where=options.name),
+        way=way,
         checkpointing=options.activation_checkpointing,
     )
 

@@ -121,6 +121,13 @@ def multiplies() -> bool:
     return library is not None and bool(library.products_ready())
 
 
+def give_back_memory() -> None:
+    """Hands back what was freed: to be called where much was that will not be wanted again, as after reading a model."""
+    library = compiled()
+    if library is not None:
+        library.give_back_memory()
+
+
 def run(name: str, *arguments: Tensor | float | int | None, strided: bool = False) -> None:
     """Calls a kernel: tensors (the first one's type picks the variant) as pointers, ints and floats as such.
 

@@ -28,6 +28,13 @@ void keep_freed_memory(void) {
 #endif
 }
 
+/* What was freed until now goes back to the system after all. */
+void give_back_memory(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 static inline float bits_to_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 static inline uint32_t float_to_bits(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
 static inline float load_bf16(uint16_t x) { return bits_to_float((uint32_t)x << 16); }
