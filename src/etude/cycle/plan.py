@@ -230,6 +230,7 @@ def _work(
         ranks=ranks,
         tokens=rows.tokens,
         sites=rows.sites,
+        seen=2 * rows.context,
         recompute=_recomputes(shape, rows.tokens, checkpointing, precision),
         fused=model.way == "fused" and not gpu and _stays_fused(technique),
         dense_gradients=not isinstance(technique, Sparse),

@@ -44,6 +44,8 @@ class Work:
     """Of the largest pass."""
     sites: int
     """Learned predictions in it."""
+    seen: float = 0.0
+    """Length of a token's row, on average: outside the fused way a CPU keeps what each token attends to."""
     recompute: bool = False
     """Whether activations are computed again in the backward pass."""
     keeps_best: bool = True
@@ -123,8 +125,9 @@ def _activations(shape: Shape, work: Work) -> float:
     kept = 2 * shape.hidden + attention + shape.attention_width + 2 * shape.inner + work.ranks
     if not work.fused:
         kept += 2 * shape.hidden + 2 * shape.inner + shape.attention_width
+    attended = shape.heads * work.seen if not work.fused and work.where == "cpu" else 0.0
     floats = 2 + shape.heads
-    a_layer = tokens * (size * kept + 4.0 * floats)
+    a_layer = tokens * (size * (kept + attended) + 4.0 * floats)
     passing = tokens * size * (3 * shape.inner + 3 * shape.hidden + shape.attention_width)
     joined = size * (2 * shape.inner * shape.hidden) if work.held else 0.0
     layers = a_layer + shape.layers * tokens * size * shape.hidden if work.recompute else shape.layers * a_layer

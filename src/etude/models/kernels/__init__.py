@@ -122,7 +122,7 @@ def multiplies() -> bool:
 
 
 def give_back_memory() -> None:
-    """Hands back what was freed: to be called where much was that will not be wanted again, as after reading a model."""
+    """Hands back what was freed: for where much was that will not be wanted again, as after reading a model."""
     library = compiled()
     if library is not None:
         library.give_back_memory()
