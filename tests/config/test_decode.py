@@ -145,7 +145,10 @@ def test_a_conflict_between_sections(folder: Path) -> None:
             "model: {name: 7}\ndata: {train: tickets.jsonl}\n",
             "model.name (line 1): expected text, got 7; write it in quotes",
         ),
-        (SHORTEST + "technique: {kind: 3}\n", "technique.kind (line 3): unknown kind 3; choose from full, lora"),
+        (
+            SHORTEST + "technique: {kind: 3}\n",
+            "technique.kind (line 3): unknown kind 3; choose from full, freeze, ",
+        ),
         (SHORTEST + "technique: 3\n", "technique (line 3): expected settings such as 'kind: lora', got 3"),
         (SHORTEST + "technique: {kind: full, rank: 8}\n", "technique.rank (line 3): belongs to kind lora, not to full"),
         (SHORTEST + "objective: {beta: 0.1}\n", "objective.beta (line 3): unknown setting"),

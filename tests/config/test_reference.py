@@ -70,6 +70,6 @@ def test_the_schema_refuses_what_the_decoder_refuses() -> None:
     assert training["additionalProperties"] is False
     assert training["properties"].keys() == {item.name for item in fields(TrainOptions)}
     assert training["properties"]["learning_rate"]["description"] == "Peak learning rate."
-    assert training["properties"]["schedule"]["enum"] == ["cosine", "linear", "constant"]
+    assert training["properties"]["schedule"]["enum"] == ["cosine", "linear", "constant", "rising"]
     kinds = [option["properties"]["kind"]["const"] for option in schema["properties"]["technique"]["anyOf"][0]["oneOf"]]
     assert kinds == list(TABLES["technique"])

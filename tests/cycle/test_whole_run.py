@@ -182,6 +182,7 @@ def test_the_resolved_run_file_says_everything(finished: Desk) -> None:
     settings = yaml.safe_load((finished.folder / "runs/toy/run.yaml").read_text(encoding="utf-8"))
     assert settings["data"]["train"] == str(finished.folder / "train.jsonl")
     assert settings["technique"] == {"kind": "lora", "rank": 4, "alpha": 8.0, "dropout": 0.1} | {
-        name: settings["technique"][name] for name in ("targets", "rslora")
+        name: settings["technique"][name]
+        for name in ("targets", "rslora", "dora", "b_rate", "start", "rank_pattern", "alpha_pattern")
     }
     assert len(rows()) == 24

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from etude.models import kernels, products
-from etude.models.layers import LoRALinear
+from etude.models.layers.low_rank import LoRALinear
 from etude.models.projections import Projections, adopt
 
 needs_kernels = pytest.mark.skipif(not kernels.multiplies(), reason="this processor does not multiply bfloat16")

@@ -13,7 +13,7 @@ from etude.errors import ConfigError, ModelError
 from etude.models.load import load
 from etude.models.loaded import LoadedModel
 from etude.models.options import ModelOptions
-from etude.techniques.lora import LoRA, from_peft
+from etude.techniques.lora import LoRA
 from etude.techniques.policy import Policy, attach, attach_adapter
 from tests.toy import toy_loaded, toy_module, toy_tokenizer
 
@@ -112,8 +112,8 @@ def test_the_seed_reaches_the_fresh_weights_of_each_layer_alone() -> None:
 
 
 def test_scaling_is_by_rank_or_its_root() -> None:
-    assert LoRA(rank=16, alpha=32).scale == 2
-    assert LoRA(rank=16, alpha=32, rslora=True).scale == 8
+    assert LoRA(rank=16, alpha=32).scale_of("q_proj") == 2
+    assert LoRA(rank=16, alpha=32, rslora=True).scale_of("q_proj") == 8
 
 
 def test_unknown_target_is_named_with_the_nearest() -> None:
@@ -157,13 +157,11 @@ def test_damaged_adapters_are_refused(tmp_path: Path, damage: str) -> None:
         policy.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "setting", [{"use_dora": True}, {"peft_type": "IA3"}, {"bias": "all"}, {"rank_pattern": {"a": 2}}]
-)
-def test_adapters_that_these_layers_do_not_compute_are_refused(setting: dict[str, object]) -> None:
+@pytest.mark.parametrize("setting", [{"bias": "all"}, {"modules_to_save": ["lm_head"]}, {"lora_bias": True}])
+def test_adapters_that_these_layers_do_not_compute_are_refused(setting: dict[str, object], tmp_path: Path) -> None:
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], **setting}
-    with pytest.raises(ModelError):
-        from_peft(config, where="adapter")
+    with pytest.raises(ModelError, match="not supported"):
+        LoRA.from_peft(config, tmp_path)
 
 
 def test_dropout_acts_only_while_learning() -> None:

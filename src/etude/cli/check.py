@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from dataclasses import Field, fields, is_dataclass
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from etude.config import RunFile
@@ -31,15 +32,13 @@ def run(arguments: Namespace) -> int:
 
 def summary(name: str, run_file: RunFile) -> str:
     """The run in a few lines: what is fine-tuned, on what, how long, and where it goes."""
-    from etude.config import plain
-
     data, training, evaluation = run_file.data, run_file.training, run_file.evaluation
     length = f"{training.steps} steps" if training.steps is not None else f"{training.epochs or 1:g} epochs"
     rows = {
         "model": f"{run_file.model.name} ({run_file.model.precision} precision)",
         "data": f"{_shown(data.train)}, {_holdout(data.holdout)}, rows up to {data.max_tokens:,} tokens",
-        "technique": _kind(plain(run_file.technique)),
-        "objective": _kind(plain(run_file.objective)),
+        "technique": _kind(run_file.technique),
+        "objective": _kind(run_file.objective),
         "training": f"{length}, {training.batch_rows} rows an update, learning rate {training.learning_rate:g}",
         "evaluation": ", ".join(map(_shown, evaluation.tasks))
         or "no tasks: nothing will be proven; add evaluation.tasks",
@@ -61,11 +60,20 @@ def _holdout(holdout: float | str) -> str:
 
 
 def _kind(options: object) -> str:
-    assert isinstance(options, dict)
-    settings = ", ".join(
-        f"{name} {_inline(value)}" for name, value in options.items() if name != "kind" and value is not None
-    )
-    return f"{options['kind']} ({settings})" if settings else str(options["kind"])
+    """The kind with its first setting, and whatever is not as it is when left out."""
+    from etude.config import plain
+
+    assert is_dataclass(options)
+    first, *_ = [field.name for field in fields(options) if field.name != "kind"] or [""]
+    usual = {field.name: _usual(field) for field in fields(options)}
+    shown = [name for name in usual if name != "kind" and (name == first or getattr(options, name) != usual[name])]
+    values = cast("dict[str, object]", plain(options))
+    settings = ", ".join(f"{name} {_inline(values[name])}" for name in shown if values[name] is not None)
+    return f"{values['kind']} ({settings})" if settings else str(values["kind"])
+
+
+def _usual(field: Field[object]) -> object:
+    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def _inline(value: object) -> str:

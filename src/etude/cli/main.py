@@ -13,9 +13,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("etude.cli.quickstart", "the whole circle on a small data set that ships with Etude"),
     "check": ("etude.cli.check", "validate a run file: everything wrong with it at once"),
     "data": ("etude.cli.data", "look at a data set as the model will see it: what is learned, what is not"),
+    "plan": ("etude.cli.plan", "what a run will take: memory by term, what fits, time and cost"),
     "train": ("etude.cli.train", "fine-tune as a run file says, and measure before and after"),
+    "sweep": ("etude.cli.sweep", "search over settings of a run file, or find a learning rate"),
     "evaluate": ("etude.cli.evaluate", "measure a model or a run on a task"),
     "compare": ("etude.cli.compare", "two reports, paired: better, worse, or not enough evidence"),
+    "export": ("etude.cli.export", "write a model for other tools, proven to answer as the trained one does"),
     "chat": ("etude.cli.chat", "talk to a model or a run"),
     "runs": ("etude.cli.runs", "list, show and compare runs"),
 }

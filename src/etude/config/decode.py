@@ -127,7 +127,7 @@ class _Decoder:
     def _foreign(self, section: str, kind: str, value: dict[str, Plain]) -> set[str]:
         """Names of settings that only other kinds of this section have; each is noted as such."""
         own = settings(kind_class(section, kind) or object)
-        others = [other for other in TABLES[section] if other != kind]
+        others = [other for other in reversed(list(TABLES[section])) if other != kind]  # the first one's name stays
         owners = {name: other for other in others for name in settings(kind_class(section, other) or object)}
         foreign = {name for name in value if name not in own and name in owners}
         whole = f"; {section}={kind} replaces the whole section" if (section, "kind") in self.overridden else ""

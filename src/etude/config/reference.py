@@ -48,7 +48,15 @@ def settings(options: type) -> tuple[Setting, ...]:
 
 @cache
 def field_docstrings(options: type) -> Mapping[str, str]:
-    """The string under each field of a dataclass, on one line."""
+    """The string under each field of a dataclass, those that it inherits included, on one line."""
+    found: dict[str, str] = {}
+    for one in reversed(options.__mro__):
+        if "__dataclass_fields__" in one.__dict__:
+            found |= _own_docstrings(one)
+    return found
+
+
+def _own_docstrings(options: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(options))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}

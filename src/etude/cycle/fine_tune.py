@@ -39,6 +39,7 @@ from etude.training.progress import Hook, Progress
 from etude.training.ranks import Ranks
 from etude.training.saving import Place
 from etude.training.signals import stop_requests_interrupt
+from etude.training.survey import TrainingSurvey
 
 RESUME = "the same command with --resume"
 RANKS_WAIT_SECONDS = 6 * 3600.0
@@ -72,6 +73,7 @@ class _Work:
     profile: Profile | None
     made: tuple[Path, ...]
     """Folders that this run made, the innermost first."""
+    hooks: tuple[Hook, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     doing: str = "begin"
     """The phase."""
@@ -96,10 +98,11 @@ def fine_tune(
     profile: bool = False,
     show: Show | None = None,
     ranks: Ranks | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> Finished | None:
     """One run: everything that `run_file` says, written to its output folder. None on other ranks than the main one.
 
-    With `profile`, some steady updates are recorded into `profile.txt`; the run stays as it is.
+    With `profile`, some steady updates are recorded into `profile.txt`; the run stays as it is. `hooks` see updates.
 
     Raises:
         EtudeError: anything the user can mend; the run's folder says how far it got.
@@ -123,7 +126,7 @@ def fine_tune(
         _remove_empty(made)
         raise
     recorder = Profile(run.path) if profile else None
-    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, recorder, made)
+    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, recorder, made, tuple(hooks))
     try:
         with stop_requests_interrupt():
             return _lead(work)
@@ -182,12 +185,13 @@ def _lead(work: _Work) -> Finished:
             show.say(f"note: {note}")
     with work.phase("load"):
         show.say(f"loading {run_file.model.name} ({run_file.model.precision})")
-        model = load(run_file.model)
+        model = load(run_file.model, held=run_file.technique.base_held_as)
     manifest = _begin(work, prepared, model)
     with work.phase("measure base"):
         before = _measure(work, model, tasks, base=True) if run_file.evaluation.base else {}
-    policy = attach(run_file.technique, model, seed=run_file.training.seed)
-    show.say(f"{policy.num_trainable:,} weights learn")
+    with work.phase("attach"):
+        policy = _attached(run_file, model, prepared)
+    show.say(f"{policy.num_trainable:,} weights learn ({policy.num_trainable / policy.num_weights:.2%})")
     with work.phase("train"):
         trained = _train(work, policy, prepared, manifest)
     weights = run.path / policy.technique.saved_as
@@ -283,6 +287,21 @@ def _known(path: Path, task: Task, rows_sha256: str, *, limit: int | None) -> Re
     return report if same else None
 
 
+def _attached(run_file: RunFile, model: LoadedModel, prepared: Prepared) -> Policy:
+    """The policy; techniques that choose weights by data see the first training rows."""
+    seed, technique = run_file.training.seed, run_file.technique
+    source = _source(run_file, prepared.samples)
+    survey = TrainingSurvey(model, technique, source, run_file.objective, seed=seed)
+    return attach(technique, model, seed=seed, survey=survey)
+
+
+def prepare_policy(run_file: RunFile, show: Show) -> tuple[Policy, OfflineBatches]:
+    """The policy and the rows that a run would train, and nothing written."""
+    prepared = prepare_rows(run_file, show, quarantine=None)
+    model = load(run_file.model, held=run_file.technique.base_held_as)
+    return _attached(run_file, model, prepared), _source(run_file, prepared.samples)
+
+
 def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) -> Trained:
     run_file, run = work.run_file, work.run
     durable.require_space(run.path, _bytes_needed(policy, run_file.training.keep_checkpoints))
@@ -304,7 +323,7 @@ def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) 
             for line in lines_about(progress):
                 work.show.say(line)
 
-        hooks: list[Hook] = [tell, outward, *([work.profile] if work.profile else [])]
+        hooks: list[Hook] = [tell, outward, *([work.profile] if work.profile else []), *work.hooks]
         return train(
             policy,
             _source(run_file, prepared.samples),
@@ -320,7 +339,7 @@ def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) 
 def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
     """Another rank than the main one: the same data and weights, its share of each step, nothing written."""
     prepared = prepare_rows(run_file, Quiet(), quarantine=None)
-    policy = attach(run_file.technique, load(run_file.model), seed=run_file.training.seed)
+    policy = _attached(run_file, load(run_file.model, held=run_file.technique.base_held_as), prepared)
     heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
     train(
         policy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,14 +36,16 @@ def open_subject(name: str, *, base: bool = False, precision: Precision | None =
         ModelError: nothing goes by that name.
     """
     from etude.models.load import load
-    from etude.techniques.policy import attach_adapter
+    from etude.techniques import adapter_files
+    from etude.techniques.policy import attach_adapter, technique_in
 
     folder = Path(name)
     if is_run(folder):
         return _open_run(open_run(folder), base=base, precision=precision)
     if (folder / "adapter_config.json").is_file():
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        model = load(_with(ModelOptions(name=str(config["base_model_name_or_path"])), precision))
+        held = technique_in(folder).base_held_as
+        base_name = str(adapter_files.read_config(folder)["base_model_name_or_path"])
+        model = load(_with(ModelOptions(name=base_name), precision), held=held)
         return model if base else Named(name, attach_adapter(folder, model))
     if base:
         raise ModelError("is no run and no adapter, so it has no base", where=name)
@@ -56,14 +57,15 @@ def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> 
     from etude.models.load import load
     from etude.techniques.policy import attach_adapter
 
-    options = _with(load_run_file(run.run_file, check_files=False).model, precision)
+    run_file = load_run_file(run.run_file, check_files=False)
+    options = _with(run_file.model, precision)
     if not base and run.weights is None:
         raise RunError(
             f"has no weights yet (it is {run.state})", where=str(run.path), remedy="etude train --resume finishes it"
         )
     if run.weights == run.model and not base:
         return Named(str(run.path), load(replace(options, name=str(run.model), revision=None)))
-    model = load(options)
+    model = load(options, held=run_file.technique.base_held_as)
     recorded = run.manifest().base.hash
     if model.base_hash != recorded:
         raise RunError(

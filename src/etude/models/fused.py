@@ -18,6 +18,7 @@ from torch import Tensor
 
 from etude.models import kernels, products
 from etude.models.fused_attention import Heads, Rotation, attend, attend_backward
+from etude.models.layers.virtual import PrefixedLinear
 from etude.models.layout import Layout
 from etude.models.projections import Projections, adopt
 from etude.models.recompute import again
@@ -66,10 +67,13 @@ class AttentionHalf:
     out: Projections
     heads: Heads
     window: int | None
+    prefix: Tensor | None = None
+    """Keys and values of the first tokens that are learned outright."""
 
     @property
     def parameters(self) -> list[Tensor]:
-        return [self.norm.weight_E, *self.qkv.parameters, *self.out.parameters]
+        prefix = [] if self.prefix is None else [self.prefix]
+        return [self.norm.weight_E, *self.qkv.parameters, *self.out.parameters, *prefix]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +116,27 @@ def read_halves(module: PreTrainedModel) -> list[tuple[AttentionHalf, FeedForwar
             [getattr(mlp, name) for name in GATE_UP],
             [mlp.down_proj],
         )
+        prefix = _prefix(groups[0])
         qkv, out, gate_up, down = (Projections.read(group) for group in groups)
         if qkv is None or out is None or gate_up is None or down is None:
             return None
         q, k, _ = (one.out_features // attention.head_dim for one in qkv.linears)
         heads = Heads(query=q, key=k, size=attention.head_dim, scale=attention.scaling)
-        first, second = Norm.read(layer.input_layernorm), Norm.read(layer.post_attention_layernorm)
+        norms = layer.input_layernorm, layer.post_attention_layernorm
+        if not all(hasattr(norm, "variance_epsilon") for norm in norms):
+            return None
+        first, second = map(Norm.read, norms)
         window = getattr(attention, "sliding_window", None) or (config.sliding_window if is_mistral else None)
-        found.append((AttentionHalf(first, qkv, out, heads, window), FeedForwardHalf(second, gate_up, down)))
+        attention_half = AttentionHalf(first, qkv, out, heads, window, prefix)
+        found.append((attention_half, FeedForwardHalf(second, gate_up, down)))
     return found
+
+
+def _prefix(qkv: list[Any]) -> Tensor | None:
+    """The learned keys and values of virtual tokens beside each other, and the base's projections in their place."""
+    prefixed = [one for one in qkv if isinstance(one, PrefixedLinear)]
+    qkv[:] = [one.base if isinstance(one, PrefixedLinear) else one for one in qkv]
+    return torch.cat([one.prefix for one in prefixed], dim=1) if prefixed and prefixed[0].enabled else None
 
 
 def site_states(
@@ -175,6 +191,8 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         h, rstd = half.norm.forward(x)
         z, kept_qkv = half.qkv.forward(h)
+        if half.prefix is not None:
+            z[: len(half.prefix), -half.prefix.shape[1] :] = half.prefix.detach()
         mixed, kept_attention = attend(z, half.heads, layout, rotation)
         y, kept_out = half.out.forward(mixed, residual_TO=x)
         ctx.half, ctx.layout, ctx.rotation = half, layout, rotation
@@ -189,10 +207,16 @@ class _Attention(torch.autograd.Function):
         dy = gradients[0].contiguous()
         need_x, needs = ctx.needs_input_grad[0], ctx.needs_input_grad[4:]
         split = 1 + len(half.qkv.parameters)
+        end = split + len(half.out.parameters)
         d_low = half.out.low_gradient(dy, kept_out)
         d_mixed = half.out.input_gradient(dy, kept_out, d_low)
-        of_out = half.out.gradients(dy, mixed, kept_out, d_low, needs[split:])
+        of_out = half.out.gradients(dy, mixed, kept_out, d_low, needs[split:end])
         dz = attend_backward(d_mixed, kept_attention, half.heads, ctx.layout, ctx.rotation)
+        d_prefix: list[Tensor | None] = []
+        if half.prefix is not None:
+            part = dz[: len(half.prefix), -half.prefix.shape[1] :]
+            d_prefix = [part.to(torch.float32, copy=True)]
+            part.zero_()
         h, _ = half.norm.forward(x)
         d_low = half.qkv.low_gradient(dz, kept_qkv)
         of_qkv = half.qkv.gradients(dz, h, kept_qkv, d_low, needs[1:split])
@@ -200,7 +224,7 @@ class _Attention(torch.autograd.Function):
         if need_x or needs[0]:
             dh = half.qkv.input_gradient(dz, kept_qkv, d_low)
             dx, dw = half.norm.backward(dh, x, rstd, dy, need_weight=needs[0])
-        return dx, None, None, None, dw, *of_qkv, *of_out
+        return dx, None, None, None, dw, *of_qkv, *of_out, *d_prefix
 
 
 class _FeedForward(torch.autograd.Function):

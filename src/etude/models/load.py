@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from etude.errors import ModelError
+from etude.models import kernels
 from etude.models.attention import follow
+from etude.models.layers.held import HeldLinear
 from etude.models.loaded import LoadedModel
-from etude.models.options import ModelOptions, Precision
+from etude.models.options import Held, ModelOptions, Precision
 from etude.models.probe import proven_way
 from etude.models.refuse import inspect_folder, known_architecture
 from etude.models.source import find_folder, folder_hash
@@ -70,8 +73,10 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load(model: str | ModelOptions) -> LoadedModel:
+def load(model: str | ModelOptions, *, held: Held | None = None) -> LoadedModel:
     """A causal language model with its tokenizer, frozen and in evaluation mode.
+
+    With `held` its linear layers but the head are rounded to few bits as each is read: memory never holds them whole.
 
     Raises:
         ModelError: unknown name, unreachable hub, not a causal language model, or an unsupported head.
@@ -80,27 +85,29 @@ def load(model: str | ModelOptions) -> LoadedModel:
     options = ModelOptions(name=model) if isinstance(model, str) else model
     folder = find_folder(options.name, revision=options.revision)
     tokenizer = _read_tokenizer(folder)
-    module = _read_module(folder, DTYPES[precision_name(options.precision)])
+    module = _read_module(folder, DTYPES[precision_name(options.precision)], held)
     module.eval().requires_grad_(False).to(own_device())
+    way = proven_way(module, where=options.name)
+    kernels.give_back_memory()
     return LoadedModel(
         name=options.name,
         module=module,
         tokenizer=tokenizer,
         folder=folder,
         base_hash=folder_hash(folder),
-        way=proven_way(module, where=options.name),
+        way=way,
         checkpointing=options.activation_checkpointing,
     )
 
 
-def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _read_module(folder: Path, dtype: torch.dtype, held: Held | None = None) -> PreTrainedModel:
     """The model of an inspected folder; transformers would fill weights that are missing with random numbers."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     unreadable = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
     try:
-        loaded = _from_files(folder, dtype)
+        loaded = _from_files(folder, dtype, held)
     except (*unreadable, StrictDataclassError) as error:
         raise ModelError(f"not a loadable causal language model ({_first_line(error)})", where=str(folder)) from error
     module, how = loaded
@@ -115,7 +122,7 @@ def _read_module(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return cast("PreTrainedModel", module)
 
 
-def _from_files(folder: Path, dtype: torch.dtype) -> Any:
+def _from_files(folder: Path, dtype: torch.dtype, held: Held | None) -> Any:
     """What transformers reads from the folder: the model, and how its weights were found.
 
     Weights are read tensor by tensor: transformers alone would map the files, and mapped pages count as this process's
@@ -130,12 +137,34 @@ def _from_files(folder: Path, dtype: torch.dtype) -> Any:
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     quantized = getattr(config, "quantization_config", None) is not None
     if model_class is None or isinstance(model_class, tuple) or quantized:
+        if held is not None:
+            raise ModelError("its weights cannot be rounded as they are read", where=str(folder))
         return AutoModelForCausalLM.from_pretrained(str(folder), use_safetensors=True, **here, **asked)
-    files = [safe_open(path, framework="pt", backend="pread") for path in _weight_files(folder)]
+    files: list[Any] = [safe_open(path, framework="pt", backend="pread") for path in _weight_files(folder)]
     slices = {key: file.get_slice(key) for file in files for key in file.keys()}  # noqa: SIM118 - not a dict
     if (folder / "generation_config.json").exists():
         asked["generation_config"] = GenerationConfig.from_pretrained(str(folder), **here)
-    return model_class.from_pretrained(None, config=config, state_dict=slices, **asked)
+    if held is None:
+        return model_class.from_pretrained(None, config=config, state_dict=slices, **asked)
+    names = _linear_names(model_class, config, slices)
+    empty = {
+        f"{name}.weight": torch.zeros((), dtype=dtype).expand(slices[f"{name}.weight"].get_shape()) for name in names
+    }
+    module, how = model_class.from_pretrained(None, config=config, state_dict=slices | empty, **asked)
+    for name in names:
+        linear = module.get_submodule(name)
+        rounded = HeldLinear(slices[f"{name}.weight"][...], linear.bias, held=held, dtype=dtype)
+        module.set_submodule(name, rounded)
+    return module, how
+
+
+def _linear_names(model_class: Any, config: Any, slices: Mapping[str, Any]) -> list[str]:
+    """The linear layers but the head whose weights the files hold under the model's own names."""
+    with torch.device("meta"):
+        outline = model_class(config)
+    head = outline.get_output_embeddings()
+    named = [(n, m) for n, m in outline.named_modules() if type(m) is torch.nn.Linear and m is not head]
+    return [name for name, _ in named if f"{name}.weight" in slices]
 
 
 def _weight_files(folder: Path) -> list[Path]:

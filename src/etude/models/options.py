@@ -7,6 +7,8 @@ from typing import Literal
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Checkpointing = Literal["auto", "always", "never"]
+Held = Literal["nf4", "nf4-double", "int8"]
+"""Linear layers in 4 bits (https://arxiv.org/abs/2305.14314), the same with scales in 8 bits, or in 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ class PagedModel:
         self._heads: Heads = attention.heads
         self._eps = attention.norm.eps
         self._vocabulary, self._hidden = head.weight.shape
-        self._intermediate = feed_forward.down.weight_OI.shape[1]
+        self._intermediate = feed_forward.down.shape[1]
         self._max_rank = 0
         self._kept: list[Tensor] = []
         """Memory that the tables point at."""
@@ -97,11 +97,12 @@ class PagedModel:
             return None
         heads = halves[0][0].heads
         windows = [attention.window for attention, _ in halves if attention.window is not None]
-        weights = [weight for pair in halves for half in pair for weight in _frozen_weights(half)]
+        types = {dtype for pair in halves for half in pair for dtype in _types(half)}
         norms = [half.norm.eps for pair in halves for half in pair]
         known = (
             kernels.computes(head.weight)
-            and all(one.dtype == head.weight.dtype for one in [*weights, base.norm.weight, base.embed_tokens.weight])
+            and all(attention.prefix is None for attention, _ in halves)
+            and types | {base.norm.weight.dtype, base.embed_tokens.weight.dtype} == {head.weight.dtype}
             and heads.query % heads.key == 0
             and heads.query <= COLUMNS * heads.key
             and heads.size <= MAX_HEAD
@@ -130,7 +131,7 @@ class PagedModel:
             low, high = _thin(product)
             rank = 0 if low is None else len(low)
             self._max_rank = max(self._max_rank, rank)
-            outputs, inputs = product.weight_OI.shape
+            outputs, inputs = product.shape
             yield from map(self._address, (product.weight_OI, product.bias_O, low, high))
             yield from (inputs, outputs, rank)
 
@@ -156,9 +157,13 @@ class PagedModel:
         self._scratch = (torch.arange(num_tokens), *numbers, packed)
 
 
-def _frozen_weights(half: AttentionHalf | FeedForwardHalf) -> list[Tensor]:
-    """Everything of a half that the kernel reads as it lies."""
-    return [half.norm.weight_E, *(one for p in _products(half) for one in (p.weight_OI, p.bias_O) if one is not None)]
+def _types(half: AttentionHalf | FeedForwardHalf) -> Iterator[torch.dtype]:
+    """The data types of everything of a half that the kernel reads."""
+    yield half.norm.weight_E.dtype
+    for product in _products(half):
+        yield product.dtype
+        if product.bias_O is not None:
+            yield product.bias_O.dtype
 
 
 def _products(half: AttentionHalf | FeedForwardHalf) -> tuple[Projections, Projections]:
@@ -170,8 +175,8 @@ def _thin(product: Projections) -> tuple[Tensor | None, Tensor | None]:
     if not product.adapters:
         return None, None
     rank = sum(len(one.lora_A) for _, one in product.adapters)
-    low_RI = product.weight_OI.new_zeros(-(-rank // RANK_STEP) * RANK_STEP, product.weight_OI.shape[1])
-    high_OR = product.weight_OI.new_zeros(product.weight_OI.shape[0], len(low_RI))
+    low_RI = torch.zeros(-(-rank // RANK_STEP) * RANK_STEP, product.shape[1], dtype=product.dtype)
+    high_OR = torch.zeros(product.shape[0], len(low_RI), dtype=product.dtype)
     start = 0
     for row, one in product.adapters:
         stop = start + len(one.lora_A)

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from etude.models import products
-from etude.models.layers import LoRALinear
+from etude.models.layers.attached import Attached
+from etude.models.layers.held import HeldLinear
+from etude.models.layers.low_rank import LoRALinear, Pair
+from etude.models.layers.sparse import SparseLinear
 
 Kept = tuple[Tensor, ...]
 
 
-def adopt(linears: Sequence[nn.Linear]) -> None:
+def adopt(linears: Sequence[nn.Module]) -> None:
     """Lays the layers' weights end to end in one memory, of which each keeps its part under its own name."""
+    if any(type(one) is not nn.Linear for one in linears):
+        return
     for name in ("weight", "bias"):
         parts = [getattr(one, name) for one in linears]
         if len(parts) < 2 or any(part is None for part in parts):
@@ -26,6 +32,10 @@ def adopt(linears: Sequence[nn.Linear]) -> None:
         whole = torch.cat([part.detach() for part in parts])
         for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
             part.data = view
+
+
+def _biases(linears: Sequence[nn.Linear | HeldLinear]) -> list[Tensor]:
+    return [cast("Tensor", one.bias) for one in linears if one.bias is not None]
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor | None:
@@ -45,39 +55,64 @@ def _joined(parts: Sequence[Tensor]) -> Tensor | None:
 class Projections:
     """What one product needs, read off the modules as they are now."""
 
-    weight_OI: Tensor
+    joined_OI: Tensor | None
+    """None where the layers hold their weights in few bits."""
     bias_O: Tensor | None
-    linears: tuple[nn.Linear, ...]
-    adapters: tuple[tuple[int, LoRALinear], ...]
+    linears: tuple[nn.Linear | HeldLinear, ...]
+    adapters: tuple[tuple[int, Pair], ...]
     """Each with the first output that it adds to."""
 
     @staticmethod
     def read(modules: Sequence[nn.Module]) -> Projections | None:
         """None where a module is neither a linear layer nor one with a plain low-rank addition."""
-        linears: list[nn.Linear] = []
-        adapters: list[tuple[int, LoRALinear]] = []
+        linears: list[nn.Linear | HeldLinear] = []
+        adapters: list[tuple[int, Pair]] = []
         for module in modules:
-            linear = module.base if isinstance(module, LoRALinear) else module
-            if type(linear) is not nn.Linear:
+            if isinstance(module, Attached) and not module.enabled:
+                module = module.base
+            linear = module.base if isinstance(module, (LoRALinear, SparseLinear)) else module
+            if type(linear) not in (nn.Linear, HeldLinear):
                 return None
-            if isinstance(module, LoRALinear) and module.enabled:
-                if module.dropout and module.training:
+            if isinstance(module, LoRALinear):
+                if (module.dropout and module.training) or module.magnitude is not None:
                     return None
-                adapters.append((sum(one.out_features for one in linears), module))
-            linears.append(linear)
-        biased = [one.bias for one in linears if one.bias is not None]
-        weight = _joined([one.weight for one in linears])
+                adapters.append((sum(one.out_features for one in linears), module.pair))
+            linears.append(cast("nn.Linear | HeldLinear", linear))
+        held = [isinstance(one, HeldLinear) for one in linears]
+        biased = _biases(linears)
+        weight = None if all(held) else _joined([one.weight for one in linears])
         bias = _joined(biased) if biased else None
-        if weight is None or len(biased) not in (0, len(linears)) or (biased and bias is None):
+        if (weight is None and not all(held)) or len(biased) not in (0, len(linears)) or (biased and bias is None):
             return None
         return Projections(weight, bias, tuple(linears), tuple(adapters))
 
     @property
+    def weight_OI(self) -> Tensor:
+        """All weights, end to end; spelled out for this call where they are held in few bits."""
+        if self.joined_OI is not None:
+            return self.joined_OI
+        sizes = [one.out_features for one in self.linears]
+        whole = torch.empty(sum(sizes), self.linears[0].in_features, dtype=self.dtype)
+        for one, part in zip(self.linears, whole.split(sizes), strict=True):
+            cast("HeldLinear", one).spell_out(part)
+        return whole
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return cast("HeldLinear", self.linears[0]).dtype if self.joined_OI is None else self.joined_OI.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        return sum(one.out_features for one in self.linears), self.linears[0].in_features
+
+    @property
     def parameters(self) -> list[Tensor]:
         """Everything that may learn, in the order of `gradients`."""
-        biases = [one.bias for one in self.linears if one.bias is not None]
+        weights = [] if self.joined_OI is None else [one.weight for one in self.linears]
+        biases = _biases(self.linears)
         low = [tensor for _, one in self.adapters for tensor in (one.lora_A, one.lora_B)]
-        return [*(one.weight for one in self.linears), *biases, *low]
+        return [*weights, *biases, *low]
 
     def forward(self, x_TI: Tensor, residual_TO: Tensor | None = None) -> tuple[Tensor, Kept]:
         """The outputs, added to a residual if there is one; and what `backward` wants back."""
@@ -94,7 +129,7 @@ class Projections:
             return ()
         num_ranks = sum(len(one.lora_A) for _, one in self.adapters)
         padded = num_ranks + -num_ranks % products.rank_step(x_TI.dtype)
-        a_RI, b_OR = x_TI.new_empty(padded, x_TI.shape[1]), x_TI.new_zeros(self.weight_OI.shape[0], padded)
+        a_RI, b_OR = x_TI.new_empty(padded, x_TI.shape[1]), x_TI.new_zeros(self.shape[0], padded)
         a_RI[num_ranks:].zero_()
         for (start, one), rank in zip(self.adapters, self._ranks(), strict=True):
             a_RI[rank] = one.lora_A.detach()
@@ -125,13 +160,13 @@ class Projections:
         self, dy_TO: Tensor, x_TI: Tensor, kept: Kept, d_low_TR: Tensor | None, needs: Sequence[bool]
     ) -> list[Tensor | None]:
         """The gradients of `parameters` where `needs` says so; float32 for adapters."""
-        num = len(self.linears)
+        num, num_weights = len(self.linears), 0 if self.joined_OI is None else len(self.linears)
         sizes = [one.out_features for one in self.linears]
-        found: list[Tensor | None] = [None] * num
-        if any(needs[:num]):
+        found: list[Tensor | None] = [None] * num_weights
+        if any(needs[:num_weights]):
             found = list(products.outer(dy_TO, x_TI, dy_TO.dtype).split(sizes))
         if self.bias_O is not None:
-            wanted = any(needs[num : 2 * num])
+            wanted = any(needs[num_weights : num_weights + num])
             found += dy_TO.float().sum(0).to(dy_TO.dtype).split(sizes) if wanted else [None] * num
         if d_low_TR is not None:
             da_RI = products.outer(d_low_TR, x_TI, torch.float32)

@@ -18,6 +18,7 @@ from etude.models import fused, kernels, products
 from etude.models import recompute as recomputing
 from etude.models.attention import tree_layout
 from etude.models.gpu_kernels import BLOCK
+from etude.models.layers.virtual import led
 from etude.models.layout import Layout, layout_of
 from etude.models.lengths import packs_at_this_length
 from etude.models.loaded import Way
@@ -51,10 +52,18 @@ def score(
     return _log_probabilities(module, site_states(module, batch, way=way, checkpointing=checkpointing), batch.target_S)
 
 
+def log_distributions(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
+    """Log-probability in nats of every token at each site, float32 [S, V]: for a handful of sites."""
+    hidden_SE = site_states(module, batch, way=way)
+    head = cast("Any", module.get_output_embeddings())
+    return _transformed(head(hidden_SE), *_head_transform(module)).log_softmax(-1)
+
+
 def site_states(
     module: PreTrainedModel, batch: Batch, *, way: Way = "tree", checkpointing: Checkpointing = "never"
 ) -> Tensor:
     """Final hidden states at the sites, [S, E], before the head."""
+    batch = led(module, batch)
     recompute = recomputing.is_wanted(module, len(batch.tokens_T), checkpointing)
     if not packs_at_this_length(module, batch) or way == "rows":
         return site_states_by_row(module, batch)

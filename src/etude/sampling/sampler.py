@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from etude.errors import ModelError
+from etude.models.layers.virtual import lead_ids
 from etude.sampling.answer import Answer, Completion
 from etude.sampling.choice import choose
 from etude.sampling.decoder import Decoder, decoder_for
@@ -47,11 +48,12 @@ def sample(
         return []
     answers = [Answer(i, tuple(prompt), model.tokenizer, options, end_ids=end_ids) for i, prompt in enumerate(prompts)]
     with _evaluating(model):
-        decoder = decoder_for(model, [answer.prompt for answer in answers], options.max_new_tokens)
+        lead = lead_ids(model.module)
+        decoder = decoder_for(model, [(*lead, *answer.prompt) for answer in answers], options.max_new_tokens)
     done = 0
     with _evaluating(model), decoder.attention():
         for batch in _batches(answers, options.batch_rows, decoder):
-            for finished in _answer(decoder, batch, options):
+            for finished in _answer(decoder, batch, options, lead):
                 done += finished
                 if finished and on_progress is not None:
                     on_progress(done, len(answers))
@@ -68,8 +70,9 @@ def stream(
     _check(model, [prompt], options)
     answer = Answer(0, tuple(prompt), model.tokenizer, options, end_ids=end_ids, streams=True)
     with _evaluating(model):
-        decoder = decoder_for(model, [answer.prompt], options.max_new_tokens)
-    steps = _answer(decoder, [answer], options)
+        lead = lead_ids(model.module)
+        decoder = decoder_for(model, [(*lead, *answer.prompt)], options.max_new_tokens)
+    steps = _answer(decoder, [answer], options, lead)
     given = ""
     while answer.finish is None:
         with _evaluating(model), decoder.attention():
@@ -81,10 +84,12 @@ def stream(
     return answer.completion()
 
 
-def _answer(decoder: Decoder, answers: Sequence[Answer], options: SampleOptions) -> Iterator[int]:
-    """Decodes one batch to its end; yields after each step how many answers it finished."""
+def _answer(
+    decoder: Decoder, answers: Sequence[Answer], options: SampleOptions, lead: tuple[int, ...]
+) -> Iterator[int]:
+    """Decodes one batch to its end, prompts behind the lead; yields after each step how many it finished."""
     rows, num_going = list(answers), len(answers)
-    logits_RV = decoder.start([answer.prompt for answer in rows], options.max_new_tokens)
+    logits_RV = decoder.start([(*lead, *answer.prompt) for answer in rows], options.max_new_tokens)
     while True:
         token_R, logprob_R = choose(logits_RV, [answer.uniform() for answer in rows], options)
         going = []
@@ -140,7 +145,7 @@ def _check(model: LoadedModel, prompts: Sequence[Sequence[int]], options: Sample
     options.check()
     config = model.module.config.get_text_config()
     name = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
-    context = config.to_dict().get(name)
+    context, num_lead = config.to_dict().get(name), len(lead_ids(model.module))
     for i, prompt in enumerate(prompts):
         where = f"{model.name}, prompt {i}"
         if not len(prompt):
@@ -151,9 +156,10 @@ def _check(model: LoadedModel, prompts: Sequence[Sequence[int]], options: Sample
                 where=where,
                 remedy="encode with the model's own tokenizer",
             )
-        if context is not None and len(prompt) + options.max_new_tokens > context:
+        num = num_lead + len(prompt)
+        if context is not None and num + options.max_new_tokens > context:
             raise ModelError(
-                f"{len(prompt)} tokens + max_new_tokens {options.max_new_tokens} exceed the context of {context}",
+                f"{num} tokens + max_new_tokens {options.max_new_tokens} exceed the context of {context}",
                 where=where,
                 remedy="shorten the prompt or lower max_new_tokens",
             )

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from etude.models.options import Held
+
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from etude.models.loaded import LoadedModel
+
+
+class Visit(Protocol):
+    """Is shown a weight's gradient on one micro-batch; the gradient lives for that call alone."""
+
+    def __call__(self, name: str, gradient: Tensor, /) -> None: ...
+
+
+class Survey(Protocol):
+    """Computes gradients of the named weights on the first training samples."""
+
+    def __call__(self, weights: Mapping[str, nn.Parameter], visit: Visit, *, samples: int) -> None: ...
 
 
 class Technique(Protocol):
@@ -21,8 +35,25 @@ class Technique(Protocol):
         """Name of the folder that `save` fills in a run: `adapter`, or `model` for weights that need no base."""
         ...
 
-    def attach(self, model: LoadedModel, *, seed: int) -> Mapping[str, nn.Parameter]:
+    @property
+    def base_held_as(self) -> Held | None:
+        """How the base model's linear layers must be held, where that is not for the run file to say."""
+        ...
+
+    def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]:
         """Changes the model in place; the trainable weights by the name under which they are checkpointed."""
+        ...
+
+    def reopen(self, model: LoadedModel, folder: Path) -> Mapping[str, nn.Parameter]:
+        """Attaches what `save` wrote."""
+        ...
+
+    def rate_of(self, name: str) -> float:
+        """The factor on the learning rate of a trainable weight."""
+        ...
+
+    def settle(self, model: LoadedModel) -> None:
+        """Makes the model answer by its trainable weights as they are now; called after each change of them."""
         ...
 
     def learning(self, model: LoadedModel) -> AbstractContextManager[None]:
@@ -44,3 +75,29 @@ class Technique(Protocol):
     def merge(self, model: LoadedModel) -> None:
         """Turns the attached model into a plain one that answers the same; it cannot be detached again."""
         ...
+
+
+class Usual:
+    """What holds for most techniques: one rate, nothing random, weights that the model reads where they are."""
+
+    base_held_as: Held | None = None
+
+    def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]:
+        raise NotImplementedError
+
+    def load(self, model: LoadedModel, folder: Path) -> None:
+        raise NotImplementedError
+
+    def reopen(self, model: LoadedModel, folder: Path) -> Mapping[str, nn.Parameter]:
+        trainable = self.attach(model, seed=0)
+        self.load(model, folder)
+        return trainable
+
+    def rate_of(self, name: str) -> float:
+        return 1.0
+
+    def settle(self, model: LoadedModel) -> None:
+        """Nothing to do."""
+
+    def learning(self, model: LoadedModel) -> AbstractContextManager[None]:
+        return nullcontext()

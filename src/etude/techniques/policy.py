@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from etude.errors import ModelError
+from etude.models.layers.held import held_layers
 from etude.models.loaded import LoadedModel
-from etude.techniques.base import Technique
+from etude.techniques import PEFT_TYPES, TECHNIQUES, adapter_files, own_format
+from etude.techniques.base import Survey, Technique
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +41,25 @@ class Policy:
         """Numbers that learn."""
         return sum(parameter.numel() for parameter in self.trainable.values())
 
+    @property
+    def num_weights(self) -> int:
+        """Numbers that decide what the model answers: the base's, and those that were added to it."""
+        held = sum(one.out_features * one.in_features for one in held_layers(self.model.module))
+        counted = {id(one): one.numel() for one in self.model.module.parameters()}
+        counted |= {id(one): one.numel() for one in self.trainable.values()}
+        return held + sum(counted.values())
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The factor on each weight's learning rate."""
+        return {name: self.technique.rate_of(name) for name in self.trainable}
+
     def use(self) -> AbstractContextManager[LoadedModel]:
         return self.model.use()
+
+    def settle(self) -> None:
+        """Makes the model answer by its trainable weights as they are now."""
+        self.technique.settle(self.model)
 
     def save(self, folder: Path) -> None:
         """Writes what was learned."""
@@ -72,34 +91,53 @@ class Before:
             yield self.policy.model
 
 
-def attach(technique: Technique, model: LoadedModel, *, seed: int = 0) -> Policy:
+def attach(technique: Technique, model: LoadedModel, *, seed: int = 0, survey: Survey | None = None) -> Policy:
     """A policy: the technique's weights learn, all others are frozen. Changes the model in place.
+
+    Techniques that choose weights by their gradients ask the `survey` for them.
 
     Raises:
         ConfigError: a target layer that the model does not have.
         ModelError: the model has no layers for this technique, or one is attached already.
     """
     model.module.requires_grad_(False)
-    return Policy(model=model, technique=technique, trainable=technique.attach(model, seed=seed))
+    return Policy(model=model, technique=technique, trainable=technique.attach(model, seed=seed, survey=survey))
 
 
 def attach_adapter(folder: Path, model: LoadedModel) -> Policy:
-    """A policy from an adapter folder in PEFT's format.
+    """A policy from an adapter folder in PEFT's format, or in that of a technique that PEFT has not got.
 
     Raises:
-        ModelError: not a LoRA adapter, or one for another base model.
+        ModelError: an adapter that cannot be read, or one for another base model.
     """
-    from safetensors import safe_open
+    technique = technique_in(folder)
+    adapter_files.refuse_other_base(folder, model.base_hash)
+    model.module.requires_grad_(False)
+    return Policy(model=model, technique=technique, trainable=technique.reopen(model, folder))
 
-    from etude.techniques.lora import BASE_HASH, from_peft
 
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        expected = (file.metadata() or {}).get(BASE_HASH)
-    if expected is not None and expected != model.base_hash:
-        raise ModelError(
-            f"made for another base model (hash {expected[:12]}, this one is {model.base_hash[:12]})", where=str(folder)
-        )
-    policy = attach(from_peft(config, where=str(folder)), model)
-    policy.load(folder)
-    return policy
+def technique_in(folder: Path) -> Technique:
+    """The technique that an adapter folder was made with.
+
+    Raises:
+        ModelError: its description cannot be read, or is of a kind that is not known.
+    """
+    config = adapter_files.read_config(folder)
+    own = own_format.settings_in(config)
+    if own is not None:
+        place = TECHNIQUES.get(str(own.pop("kind", None)))
+        if place is None:
+            raise ModelError("was made with a technique that is not known here", where=str(folder))
+        return cast("Technique", _class(place)(**own))
+    place = PEFT_TYPES.get(str(config.get("peft_type")), TECHNIQUES["peft"])
+    try:
+        found = _class(place).from_peft(config, folder)
+        held = adapter_files.read_header(folder).get(adapter_files.BASE_HELD_AS)
+        return cast("Technique", found if held is None else _class(TECHNIQUES["qlora"]).from_lora(found, held))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{adapter_files.CONFIG} lacks {error}", where=str(folder)) from error
+
+
+def _class(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -103,6 +103,7 @@ def train(
         run.ranks.agree({name: p.detach() for name, p in policy.trainable.items()}, what="starting weights")
     if saver is not None:
         run.step = saver.resume(run.optimizer, run.guard, run.best, run.room)
+        policy.settle()
     with stop_requests("stopping after this update (again: at once)") as stop:
         run.go(saver, stop)
     return run.result()
@@ -137,7 +138,7 @@ class _Run:
         self.look_every = options.heldout_every or max(1, math.ceil(self.num_steps / LOOKS_PER_RUN))
         automatic = max(1, math.ceil(self.num_steps / SAVES_PER_RUN))
         self.save_every = automatic if options.save_every is None else options.save_every
-        self.optimizer = MasterAdamW(policy.trainable, options)
+        self.optimizer = MasterAdamW(policy.trainable, options, rates=policy.rates)
         self.guard = Guard()
         self.best = Best(keep=options.keep_best)
         self.room = Room()
@@ -223,6 +224,7 @@ class _Run:
             scale = clip / norm if 0 < clip < norm else 1.0
             with explained("in the optimizer"), phase("optimizer"):
                 self.optimizer.step(learning_rate=rate, gradient_scale=scale)
+                self.policy.settle()
         else:
             self.optimizer.clear()
         return Progress(
@@ -297,6 +299,7 @@ class _Run:
         last = self.guard.losses[-max(1, min(10, len(self.guard.losses))) :]
         if self.best.keep:
             self.best.hand_back(self.policy.trainable)
+            self.policy.settle()
         return Trained(
             policy=self.policy,
             steps=self.step,

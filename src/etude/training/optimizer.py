@@ -21,19 +21,31 @@ class MasterAdamW:
     once: no float32 copy of a gradient is made.
     """
 
-    def __init__(self, trainable: Mapping[str, nn.Parameter], options: TrainOptions) -> None:
+    def __init__(
+        self,
+        trainable: Mapping[str, nn.Parameter],
+        options: TrainOptions,
+        *,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
         self.trainable = dict(trainable)
         self.masters = {
             name: p if p.dtype == torch.float32 else nn.Parameter(p.detach().float()) for name, p in trainable.items()
         }
-        decayed = [p for p in self.masters.values() if p.ndim >= 2]
-        rest = [p for p in self.masters.values() if p.ndim < 2]
+        self.rates = dict.fromkeys(self.masters, 1.0) | dict(rates or {})
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for name, master in self.masters.items():
+            groups.setdefault((master.ndim >= 2, self.rates[name]), []).append(master)
         self.adamw = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            [
+                {"params": masters, "weight_decay": options.weight_decay if decayed else 0.0, "rate": rate}
+                for (decayed, rate), masters in groups.items()
+            ],
             lr=options.learning_rate,
             betas=(options.beta1, options.beta2),
             fused=True,
         )
+        self.group_of = {id(p): group for group in self.adamw.param_groups for p in group["params"]}
 
     def gradient_norm(self) -> Tensor:
         """2-norm over all gradients, float32 whatever they are held in, on the parameters' device."""
@@ -50,7 +62,7 @@ class MasterAdamW:
         """One update with gradients multiplied by `gradient_scale`; gradients are cleared. Never waits for a GPU."""
         grads: list[Tensor] = []
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["rate"]
         for name, parameter in self.trainable.items():
             if parameter.grad is None:
                 continue
@@ -73,7 +85,7 @@ class MasterAdamW:
     def _update_at_once(self, name: str, parameter: nn.Parameter, gradient_scale: float) -> None:
         master, grad = self.masters[name], parameter.grad
         assert grad is not None
-        group = self.adamw.param_groups[0 if master.ndim >= 2 else 1]
+        group = self.group_of[id(master)]
         state = self.adamw.state[master]
         if not state:
             zeros = torch.zeros_like(master, memory_format=torch.preserve_format)

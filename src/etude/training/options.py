@@ -18,8 +18,9 @@ class TrainOptions:
     """Samples per optimizer update, over all ranks and micro-batches."""
     learning_rate: float = 2e-4
     """Peak learning rate."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up: to zero along a cosine, a line, or not at all."""
+    schedule: Literal["cosine", "linear", "constant", "rising"] = "cosine"
+    """How the learning rate falls after the warm-up: to zero along a cosine, a line, or not at all. `rising` is for
+    finding a rate: from a hundred-thousandth to all of it by equal factors."""
     warmup_share: float = 0.05
     """Share of the updates over which the learning rate climbs to its peak."""
     weight_decay: float = 0.0

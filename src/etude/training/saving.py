@@ -117,8 +117,8 @@ class Saver:
         return f"the checkpoint of update {self.last_saved} is safe; go on with: {self.place.resume_with}"
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _below(beginning: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(beginning): value for name, value in tensors.items() if name.startswith(beginning)}
 
 
 def _load_facts(state: TrainState, guard: Guard, best: Best, room: Room) -> None:

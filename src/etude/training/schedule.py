@@ -6,6 +6,8 @@ import math
 
 from etude.training.options import TrainOptions
 
+RISES_FROM = 1e-5
+
 
 def learning_rate(step: int, num_steps: int, options: TrainOptions) -> float:
     """The rate of update `step` (0-based): a linear climb, then the schedule's fall, which ends just above zero."""
@@ -20,4 +22,6 @@ def learning_rate(step: int, num_steps: int, options: TrainOptions) -> float:
             share = 1.0 - done
         case "cosine":
             share = 0.5 * (1.0 + math.cos(math.pi * done))
+        case "rising":
+            share = RISES_FROM ** (1.0 - done)
     return options.learning_rate * share

@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 SOURCES = (
     "kernels.c",
     "kernels_typed.h",
+    "registers.h",
     "products.h",
     "blocks_amx.h",
     "blocks_avx512.h",
@@ -118,6 +119,13 @@ def multiplies() -> bool:
     """Whether the kernels multiply bfloat16 matrices themselves (AMX or AVX512-BF16)."""
     library = compiled()
     return library is not None and bool(library.products_ready())
+
+
+def give_back_memory() -> None:
+    """Hands back what was freed: for where much was that will not be wanted again, as after reading a model."""
+    library = compiled()
+    if library is not None:
+        library.give_back_memory()
 
 
 def run(name: str, *arguments: Tensor | float | int | None, strided: bool = False) -> None:

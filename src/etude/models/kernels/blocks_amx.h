@@ -1,25 +1,9 @@
 /* Sums of 32 x 32 in four of AMX's tile registers, two more for each operand. */
-#include <sys/syscall.h>
-#include <unistd.h>
+int64_t products_ready(void) { return tiles_allowed(); }
 
-#define PERMIT_TILE_DATA 0x1023, 18
-#define WRITTEN __asm__ volatile("" ::: "memory") /* the compiler does not know that loading a tile reads memory */
+static void begin_blocks(void) { tiles_begin(); }
 
-/* Linux gives a process the tile registers when asked. */
-int64_t products_ready(void) { return syscall(SYS_arch_prctl, PERMIT_TILE_DATA) == 0; }
-
-static void begin_blocks(void) {
-    struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } __attribute__((packed)) tiles;
-    memset(&tiles, 0, sizeof tiles);
-    tiles.palette = 1;
-    for (int i = 0; i < 8; i++) {
-        tiles.bytes[i] = 64;
-        tiles.rows[i] = 16;
-    }
-    _tile_loadconfig(&tiles);
-}
-
-static void end_blocks(void) { _tile_release(); }
+static void end_blocks(void) { tiles_end(); }
 
 /* Sums [32, 32] in rows of the given stride come into the registers, or zeros do. */
 static inline void open_sums(const float *sums, int64_t stride, int zero) {

@@ -28,6 +28,13 @@ void keep_freed_memory(void) {
 #endif
 }
 
+/* What was freed until now goes back to the system after all. */
+void give_back_memory(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 static inline float bits_to_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 static inline uint32_t float_to_bits(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
 static inline float load_bf16(uint16_t x) { return bits_to_float((uint32_t)x << 16); }
@@ -58,6 +65,14 @@ static inline float exp_of(float x) {
 
 static inline float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
+/* Quantiles of a normal distribution scaled to one (https://arxiv.org/abs/2305.14314, appendix E). */
+static const float NF4[16] = {
+    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
+    -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f,
+    0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f,
+};
+
+#include "registers.h"
 #include "paged.h"
 #include "tiles.h"
 

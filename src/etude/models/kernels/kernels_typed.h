@@ -270,3 +270,33 @@ void NAME(sums_of_squares)(const REAL *x, float *sums, int64_t n, int64_t chunks
         sums[chunk] = sum;
     }
 }
+
+/* A weight of n numbers spelled out from two 4-bit codes a byte, the first in the high half, and a scale for 64. */
+void NAME(from_nf4)(REAL *out, const uint8_t *code, const float *scale, int64_t n) {
+    int64_t blocks = (n + 63) / 64;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        REAL level[32];
+        for (int i = 0; i < 32; i++) level[i] = STORE(NF4[i & 15] * scale[block]);
+        const uint8_t *from = code + block * 32;
+        REAL *to = out + block * 64;
+        int64_t length = n - block * 64 < 64 ? n - block * 64 : 64;
+#if TILED_TYPE && VECTORS
+        if (length == 64) {
+            __m512i table = _mm512_loadu_si512(level);
+            __m512i both = _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)from));
+            __m512i first = _mm512_permutexvar_epi16(_mm512_srli_epi16(both, 4), table);
+            __m512i second = _mm512_permutexvar_epi16(_mm512_and_si512(both, _mm512_set1_epi16(15)), table);
+            for (int half = 0; half < 2; half++) {
+                __m256i one = half ? _mm512_extracti64x4_epi64(first, 1) : _mm512_castsi512_si256(first);
+                __m256i other = half ? _mm512_extracti64x4_epi64(second, 1) : _mm512_castsi512_si256(second);
+                __m512i pairs = _mm512_or_si512(
+                    _mm512_cvtepu16_epi32(one), _mm512_slli_epi32(_mm512_cvtepu16_epi32(other), 16));
+                _mm512_storeu_si512(to + 32 * half, pairs);
+            }
+            continue;
+        }
+#endif
+        for (int64_t i = 0; i < length; i++) to[i] = level[i & 1 ? from[i / 2] & 15 : from[i / 2] >> 4];
+    }
+}

@@ -1,58 +1,8 @@
 /* Products of 16-bit matrices on the processor's tiles (AMX): weights are read as they lie, [O, I], and only the other
- * side is packed, [M / 16][I / 2][16] pairs. TILES is 0 where the processor has none. For every thread of a team. */
+ * side is packed, [M / 16][I / 2][16] pairs. For every thread of a team. */
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
-#define TILES 1
-#include <sys/syscall.h>
-#include <unistd.h>
-#define WRITTEN __asm__ volatile("" ::: "memory") /* gcc does not know that loading a tile reads memory */
-
-/* Whether the system lets this process use tiles. */
-static int tiles_allowed(void) {
-    static int answer = -1;
-    const long request_permission = 0x1023, tile_data = 18;
-    if (answer < 0) answer = syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-    return answer;
-}
-
+#if TILES
 static int tiles_attend(int64_t D) { return D % 32 == 0 && tiles_allowed(); }
-
-/* Eight tiles of 16 rows of 64 bytes. */
-static void tiles_begin(void) {
-    if (!tiles_allowed()) return;
-    struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
-    for (int i = 0; i < 8; i++) shape.bytes[i] = 64, shape.rows[i] = 16;
-    _tile_loadconfig(&shape);
-}
-
-static void tiles_end(void) {
-    if (tiles_allowed()) _tile_release();
-}
-
-/* The columns of 16 rows of 16 numbers of 32 bits. */
-static inline void transposed(__m512i *rows) {
-    __m512i a[16], b[16];
-    for (int i = 0; i < 8; i++) {
-        a[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
-        a[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) {
-        b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]);
-        b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
-        b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]);
-        b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        a[i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0x88);
-        a[4 + i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0xdd);
-        a[8 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0x88);
-        a[12 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);
-    }
-    for (int i = 0; i < 8; i++) {
-        rows[i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0x88);
-        rows[8 + i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0xdd);
-    }
-}
 
 /* x [M, I] as pairs; rows beyond M are zeros. */
 static void tiles_pack(const uint16_t *x, uint32_t *packed, int64_t M, int64_t I) {
@@ -62,7 +12,7 @@ static void tiles_pack(const uint16_t *x, uint32_t *packed, int64_t M, int64_t I
         __m512i rows[16];
         for (int64_t m = 0; m < 16; m++)
             rows[m] = block * 16 + m < M ? _mm512_loadu_si512(x + (block * 16 + m) * I + i) : _mm512_setzero_si512();
-        transposed(rows);
+        transpose_16x16(rows);
         for (int64_t p = 0; p < 16; p++) _mm512_storeu_si512(packed + (block * I / 2 + i / 2 + p) * 16, rows[p]);
     }
 }
@@ -85,10 +35,6 @@ static inline void tiles_add(const uint16_t *weight, const uint32_t *packed, int
     }
 }
 
-static inline __m512 wide(const uint16_t *from) {
-    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)from)), 16);
-}
-
 /* Sums [2][16 outputs, 16 rows] to y, with bias and residual; a row's 32 numbers are written at once. */
 static inline void tiles_put(const float (*sums)[256], const product *p, const uint16_t *residual, uint16_t *y,
                              int64_t M, int64_t m, int64_t o) {
@@ -98,14 +44,14 @@ static inline void tiles_put(const float (*sums)[256], const product *p, const u
         low[i] = _mm512_load_si512(sums[0] + 16 * i);
         high[i] = _mm512_load_si512(sums[1] + 16 * i);
     }
-    transposed(low);
-    transposed(high);
+    transpose_16x16(low);
+    transpose_16x16(high);
     for (int64_t i = 0; i < 16 && m + i < M; i++) {
         const int64_t at = (m + i) * p->outputs + o;
         __m512 first = (__m512)low[i], second = (__m512)high[i];
-        if (bias) first = _mm512_add_ps(first, wide(bias + o)), second = _mm512_add_ps(second, wide(bias + o + 16));
+        if (bias) first = _mm512_add_ps(first, load_16(bias + o)), second = _mm512_add_ps(second, load_16(bias + o + 16));
         if (residual)
-            first = _mm512_add_ps(first, wide(residual + at)), second = _mm512_add_ps(second, wide(residual + at + 16));
+            first = _mm512_add_ps(first, load_16(residual + at)), second = _mm512_add_ps(second, load_16(residual + at + 16));
         _mm512_storeu_si512(y + at, (__m512i)_mm512_cvtne2ps_pbh(second, first));
     }
 }
@@ -143,7 +89,7 @@ static inline void tiles_pack_queries(const uint16_t *const *query, uint32_t (*p
     for (int64_t d = 0; d < D; d += 32) {
         __m512i rows[16];
         for (int c = 0; c < 16; c++) rows[c] = _mm512_loadu_si512(query[c] + d);
-        transposed(rows);
+        transpose_16x16(rows);
         for (int p = 0; p < 16; p++) _mm512_store_si512(packed[d / 2 + p], rows[p]);
     }
 }
@@ -200,13 +146,9 @@ static inline void tiles_unpack(const float (*mixed)[COLUMNS], const float *shar
     for (int64_t d = 0; d < D; d += 16) {
         __m512i rows[16];
         for (int i = 0; i < 16; i++) rows[i] = (__m512i)_mm512_mul_ps(_mm512_load_ps(mixed[d + i]), factor);
-        transposed(rows);
+        transpose_16x16(rows);
         for (int64_t c = 0; c < num; c++)
             _mm256_storeu_si256((void *)(row[c] + d), (__m256i)_mm512_cvtneps_pbh((__m512)rows[c]));
     }
 }
-#else
-#define TILES 0
-static void tiles_begin(void) {}
-static void tiles_end(void) {}
 #endif

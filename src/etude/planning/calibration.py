@@ -1,0 +1,81 @@
+"""What this machine does in a second, measured once for about ten seconds and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+from etude import durable
+from etude.planning.memory import Work
+from etude.planning.shape import shape_of
+from etude.planning.time import Amount, operations
+
+SECONDS = 6.0
+TOKENS = 512
+SIZES = {
+    "vocab_size": 8192, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 9,
+    "num_key_value_heads": 3, "max_position_embeddings": 2048,
+}  # fmt: skip
+"""A random model of the embedded one's width, six layers of it."""
+
+
+def operations_per_second(folder: Path, *, precision: str) -> float:
+    """Of training an adapter; measured the first time on this processor with so many threads, then read."""
+    import torch
+
+    threads = torch.get_num_threads()
+    words = f"{platform.machine()} {_processor()} {threads} {precision}"
+    path = folder / f"calibration-{hashlib.sha256(words.encode()).hexdigest()[:12]}.json"
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["operations_per_second"])
+    except (OSError, ValueError, KeyError, TypeError):
+        found = _measured(precision)
+    durable.make_directory(folder, exist_ok=True)
+    durable.write_json(path, {"machine": words, "operations_per_second": found})
+    return found
+
+
+def _measured(precision: str) -> float:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from etude.batch import Sample, TokenRow
+    from etude.models import fused
+    from etude.models.attention import follow
+    from etude.models.loaded import Way
+    from etude.models.scoring import score
+    from etude.packing import pack
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = (
+            LlamaForCausalLM(LlamaConfig.from_dict({**SIZES, "tie_word_embeddings": True})).eval().requires_grad_(False)
+        )
+    module = module.to(torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    follow(module)
+    way: Way = "fused" if fused.prepare(module) else "tree"
+    module.get_input_embeddings().weight.requires_grad_(True)
+    row = TokenRow(tuple(range(5, TOKENS + 5)), (0.0, *[1.0] * (TOKENS - 1)))
+    batch = pack([Sample("0", (row,))])
+    shape = shape_of(module, name="calibration")
+    work = Work(trainable=0, tokens=TOKENS, sites=TOKENS - 1)
+    each = operations(shape, work, Amount(tokens=TOKENS, sites=TOKENS - 1, context=TOKENS / 2))
+    best = float("inf")
+    started = time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        begun = time.perf_counter()
+        score(module, batch, way=way).sum().backward()
+        best = min(best, time.perf_counter() - begun)
+    return each / best
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return platform.processor()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line for line in lines if line.startswith("model name")), "") + f" {os.cpu_count()}"

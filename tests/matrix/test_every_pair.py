@@ -1,0 +1,62 @@
+"""Every technique with every objective, from a run file to a finished run that is opened again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from etude.config import load_run_file
+from etude.cycle.fine_tune import fine_tune
+from etude.cycle.subjects import open_subject
+from etude.objectives import OBJECTIVES
+from etude.techniques import TECHNIQUES
+from tests.techniques.every import scores
+from tests.toy import toy_module, toy_tokenizer
+
+ROWS = {"sft": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)]}
+"""What each objective learns from."""
+SETTINGS = {
+    "freeze": {"last": 1},
+    "lora": {"rank": 4},
+    "qlora": {"rank": 4},
+    "adapter": {"size": 8},
+    "prompt": {"tokens": 4},
+    "p-tuning": {"tokens": 4, "hidden": 16},
+    "prefix": {"tokens": 4},
+    "sparse": {"share": 0.05, "samples": 4},
+    "peft": {"config": {"peft_type": "LOHA", "r": 4, "target_modules": ["q_proj", "down_proj"]}},
+}
+PAIRS = [(technique, objective) for technique in TECHNIQUES for objective in OBJECTIVES]
+
+
+@pytest.mark.parametrize(("technique", "objective"), PAIRS)
+def test_it_trains_and_is_opened_again(technique: str, objective: str, tmp_path: Path) -> None:
+    toy_module().save_pretrained(tmp_path / "base")
+    toy_tokenizer().save_pretrained(tmp_path / "base")
+    rows = ROWS[objective]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    content = {
+        "model": {"name": str(tmp_path / "base"), "precision": "float32"},
+        "data": {"train": "rows.jsonl", "holdout": 0.2},
+        "technique": {"kind": technique, **SETTINGS.get(technique, {})},
+        "objective": objective,
+        "training": {"steps": 6, "batch_rows": 4, "learning_rate": 5e-3, "save_every": 3},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    run_file = load_run_file(tmp_path / "run.yaml")
+    finished = fine_tune(replace(run_file, output=str(tmp_path / "run")))
+    assert finished is not None
+    assert finished.trained.steps == 6
+    expected = scores(finished.trained.policy.model)
+    again = open_subject(str(tmp_path / "run"))
+    with again.use() as model:
+        assert (scores(model) - expected).abs().max() < 1e-6
+    assert "finished" in finished.run.page.read_text(encoding="utf-8")
+
+
+def test_no_objective_is_left_out() -> None:
+    assert ROWS.keys() == OBJECTIVES.keys()
