@@ -20,7 +20,7 @@ from etude.errors import ConfigError, EtudeError, ModelError
 from etude.exporting.card import CardFacts, model_card
 from etude.exporting.gguf_file import NumberType, write_gguf
 from etude.exporting.hub import push_folder
-from etude.exporting.modelfile import write_modelfile
+from etude.exporting.modelfile import default_system, write_modelfile
 from etude.exporting.parity import Expected, Parity, against_llama_cpp, against_model
 from etude.models.load import load
 from etude.models.options import ModelOptions
@@ -128,7 +128,8 @@ def _written(
     write_gguf(merged, path, wanted.numbers, name=name)
     if wanted.to == "ollama":
         tokenizer = _tokenizer_of(merged)
-        write_modelfile(folder / "Modelfile", path, chat_template=tokenizer.chat_template, system=None)
+        system = default_system(tokenizer)
+        write_modelfile(folder / "Modelfile", path, chat_template=str(tokenizer.chat_template), system=system)
     shutil.rmtree(merged)
     compared = [_compared_folder(path, expected, texts, form=path.name, held=wanted.numbers)]
     notes: list[str] = []

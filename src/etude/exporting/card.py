@@ -70,7 +70,7 @@ def model_card(facts: CardFacts, *, library: str) -> str:
 
 def _measured(facts: CardFacts) -> list[str]:
     if not facts.verdicts:
-        return ["Nothing: the run had no tasks."]
+        return ["Nothing was compared with the base: the run had no tasks, or did not measure the base on them."]
     lines = ["| task | metric | base | tuned | difference, 95 % interval | verdict |", "|---|---|---|---|---|---|"]
     for one in facts.verdicts:
         low, high = one["low"], one["high"]

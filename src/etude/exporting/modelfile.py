@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from etude.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TEMPLATES = {
     "<|im_start|>": (
@@ -25,24 +30,30 @@ TEMPLATES = {
 """Ollama's template language is not that of chat templates: the families of templates that are known, by a mark."""
 
 
-def write_modelfile(path: Path, gguf: Path, *, chat_template: str | None, system: str | None) -> None:
+def default_system(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """What the chat template puts before a conversation that has no system message of its own, if it does."""
+    marked = "a question that stands nowhere else"
+    shown = str(tokenizer.apply_chat_template([{"role": "user", "content": marked}], tokenize=False))
+    found = re.search(r"system\W*\n+(.*?)<\|", shown.partition(marked)[0], re.DOTALL)
+    return found[1].strip() if found and found[1].strip() else None
+
+
+def write_modelfile(path: Path, gguf: Path, *, chat_template: str, system: str | None) -> None:
     """Names the GGUF file, the template in Ollama's words and where an answer ends.
 
     Raises:
         ModelError: a chat template of a family that is not known here.
     """
-    lines = [f"FROM ./{gguf.name}"]
-    if chat_template is not None:
-        known = next((known for mark, known in TEMPLATES.items() if mark in chat_template), None)
-        if known is None:
-            raise ModelError(
-                "its chat template cannot be put into Ollama's words here",
-                where=str(gguf),
-                remedy="export `--to gguf`: llama.cpp reads the template as it is",
-            )
-        template, stops = known
-        lines.append(f'TEMPLATE """{template}"""')
-        lines += [f'PARAMETER stop "{stop}"' for stop in stops]
+    known = next((known for mark, known in TEMPLATES.items() if mark in chat_template), None)
+    if known is None:
+        raise ModelError(
+            "its chat template cannot be put into Ollama's words here",
+            where=str(gguf),
+            remedy="export `--to gguf`: llama.cpp reads the template as it is",
+        )
+    template, stops = known
+    lines = [f"FROM ./{gguf.name}", f'TEMPLATE """{template}"""']
+    lines += [f'PARAMETER stop "{stop}"' for stop in stops]
     if system:
         lines.append(f'SYSTEM """{system}"""')
     lines.append("PARAMETER temperature 0")
