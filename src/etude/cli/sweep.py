@@ -50,8 +50,7 @@ def _find_rate(arguments: Namespace) -> int:
     for rate, loss in list(zip(found.rates, found.losses, strict=True))[::every]:
         console.print(f"  {rate:.1e}  {loss:.3f}  {'█' * min(60, round(loss * 10))}", markup=False, highlight=False)
     console.print(
-        f"falls fastest at {found.suggestion:.1e}, lowest at {found.highest:.1e}: "
-        f"try training.learning_rate={found.suggestion:.1e}",
+        f"lowest at {found.highest:.1e}; a tenth of that is safe: try training.learning_rate={found.suggestion:.1e}",
         markup=False,
     )
     return 0

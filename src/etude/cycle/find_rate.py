@@ -18,8 +18,8 @@ HIGHEST = 1.0
 SMOOTHING = 0.85
 WORSE_BY = 1.0
 """Nats above the best smoothed loss at which there is no more to learn."""
-SAFETY = 3.0
-"""The suggestion stays so many times below the rate of the lowest loss."""
+SAFETY = 10.0
+"""The suggestion stays so many times below the rate of the lowest loss, which is where training begins to diverge."""
 
 
 class _Enough(Exception):
@@ -34,7 +34,7 @@ class Rates:
     losses: tuple[float, ...]
     """Smoothed, nats."""
     suggestion: float
-    """Where the loss falls fastest."""
+    """A tenth of `highest`."""
     highest: float
     """Where the loss is lowest: from about here on training diverges."""
 
@@ -81,13 +81,6 @@ def judged(rates: list[float], losses: list[float]) -> Rates:
         EtudeError: the loss never fell.
     """
     lowest = min(range(len(losses)), key=losses.__getitem__)
-    reach = 4
-    falls = {
-        at: losses[at - reach] - losses[at + reach]
-        for at in range(reach, min(lowest + 1, len(losses) - reach))
-        if rates[at] <= rates[lowest] / SAFETY
-    }
-    if not falls or max(falls.values()) <= 0:
+    if not losses[lowest] < losses[0]:
         raise EtudeError("the loss never fell: no rate can be suggested", remedy="try more --steps, look at the rows")
-    steepest = max(falls, key=falls.__getitem__)
-    return Rates(tuple(rates), tuple(losses), rates[steepest], rates[lowest])
+    return Rates(tuple(rates), tuple(losses), rates[lowest] / SAFETY, rates[lowest])

@@ -62,17 +62,17 @@ class Sparse(Layerwise):
         """The places that learn, ascending, in each layer's flattened weight."""
         import torch
 
-        if self.choose == "random":
-            score_of = {}
-            for name, linear in layers.items():
-                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
-                score_of[name] = torch.rand(linear.weight.numel(), generator=generator)
-        else:
+        score_of: dict[str, Tensor] = {}
+        if self.choose != "random":
             weights = {name: cast("nn.Parameter", linear.weight) for name, linear in layers.items()}
             score_of = self._scores(weights, survey)
         chosen: dict[str, Tensor] = {}
-        for name in layers:
-            score = score_of.pop(name)
+        for name, linear in layers.items():
+            if self.choose == "random":
+                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+                score = torch.rand(linear.weight.numel(), generator=generator)
+            else:
+                score = score_of.pop(name)
             chosen[name] = score.topk(max(1, round(self.share * len(score)))).indices.sort().values
         return chosen
 
