@@ -262,7 +262,7 @@ def _trainable(technique: Technique, model: LoadedModel) -> tuple[int, bool]:
     own = {id(parameter) for parameter in model.module.parameters()}
     try:
         trainable = attach(asked, model).trainable
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError) as error:  # a method that starts from numbers, which an outline lacks
         raise EtudeError(f"cannot be planned: {error}", where="technique.kind") from error
     return sum(one.numel() for one in trainable.values()), any(id(one) in own for one in trainable.values())
 

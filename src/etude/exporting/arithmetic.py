@@ -8,7 +8,6 @@ Shape letters: O outputs, I inputs, R rank.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from etude.errors import ConfigError, ModelError
 from etude.techniques import adapter_files
+from etude.techniques.base import generator_of
 from etude.techniques.lora import LoRA
 from etude.techniques.policy import technique_in
 
@@ -146,7 +146,7 @@ def _combined(deltas: Sequence[Tensor], merging: Merging, name: str) -> Tensor:
     import torch
 
     if merging.method in ("dare", "dare-ties"):
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{merging.seed}/{name}".encode()))
+        generator = generator_of(merging.seed, name)
         kept = [torch.rand(one.shape, generator=generator) < merging.density for one in deltas]
         deltas = [one * mask / merging.density for one, mask in zip(deltas, kept, strict=True)]
     elif merging.method == "ties":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from etude.errors import ModelError
+from etude.techniques.base import generator_of
 from etude.techniques.layerwise import Layerwise
 from etude.techniques.own_format import described_by
 
@@ -45,14 +45,12 @@ class Adapter(Layerwise):
         return [] if self.size >= 1 else [("size", f"must be at least 1, got {self.size}")]
 
     def layers(self, model: LoadedModel, *, seed: int, survey: Survey | None) -> Iterator[tuple[str, Attached]]:
-        import torch
-
         from etude.models.layers.bottleneck import Bottleneck
 
         halves = ("attention", "feed_forward") if self.placement == "houlsby" else ("feed_forward",)
         width = int(model.module.config.get_text_config().hidden_size)
         for name, last in _last_layers(model, halves):
-            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+            generator = generator_of(seed, name)
             made = partial(Bottleneck, last, activation=self.activation, scale=self.scale, generator=generator)
             yield name, made(width=width, size=self.size)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from etude.models.options import Held
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from etude.models.loaded import LoadedModel
 
@@ -77,16 +79,16 @@ class Technique(Protocol):
         ...
 
 
-class Usual:
+class Usual(ABC):
     """What holds for most techniques: one rate, nothing random, weights that the model reads where they are."""
 
     base_held_as: Held | None = None
 
-    def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]:
-        raise NotImplementedError
+    @abstractmethod
+    def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]: ...
 
-    def load(self, model: LoadedModel, folder: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, model: LoadedModel, folder: Path) -> None: ...
 
     def reopen(self, model: LoadedModel, folder: Path) -> Mapping[str, nn.Parameter]:
         trainable = self.attach(model, seed=0)
@@ -97,7 +99,27 @@ class Usual:
         return 1.0
 
     def settle(self, model: LoadedModel) -> None:
-        """Nothing to do."""
+        """Nothing to do: the model reads what learns."""
+        return
 
     def learning(self, model: LoadedModel) -> AbstractContextManager[None]:
         return nullcontext()
+
+
+@contextmanager
+def switched(layers: Sequence[nn.Module], switch: str, value: bool) -> Iterator[None]:
+    """Inside the block the layers' switch (`training`, `enabled`) stands so, and the other way after it."""
+    for layer in layers:
+        setattr(layer, switch, value)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            setattr(layer, switch, not value)
+
+
+def generator_of(seed: int, name: str) -> Generator:
+    """The random numbers of one layer's fresh weights, whatever others draw."""
+    import torch
+
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))

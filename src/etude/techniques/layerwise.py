@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from etude.errors import ModelError
 from etude.techniques import adapter_files
-from etude.techniques.base import Usual
+from etude.techniques.base import Usual, switched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,41 +25,25 @@ class Layerwise(Usual):
 
     saved_as: ClassVar[str] = "adapter"
 
+    @abstractmethod
     def layers(self, model: LoadedModel, *, seed: int, survey: Survey | None) -> Iterator[tuple[str, Attached]]:
         """The new layers, each around the base's layer of that name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def description(self, model: LoadedModel, names: list[str]) -> dict[str, Any]:
         """The adapter's config file; `names` are the layers that were wrapped."""
-        raise NotImplementedError
 
     def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]:
         """Wraps the target layers; each draws its fresh weights from (seed, its name), whatever the others do."""
         return put(model, self.layers(model, seed=seed, survey=survey))
 
-    @contextmanager
-    def learning(self, model: LoadedModel) -> Iterator[None]:
+    def learning(self, model: LoadedModel) -> AbstractContextManager[None]:
         """Dropout before what learns is on inside the block."""
-        layers = [layer for _, layer in attached_layers(model)]
-        for layer in layers:
-            layer.training = True
-        try:
-            yield
-        finally:
-            for layer in layers:
-                layer.training = False
+        return switched([layer for _, layer in attached_layers(model)], "training", True)
 
-    @contextmanager
-    def without(self, model: LoadedModel) -> Iterator[None]:
+    def without(self, model: LoadedModel) -> AbstractContextManager[None]:
         """The layers answer as the base's do inside the block."""
-        layers = [layer for _, layer in attached_layers(model)]
-        for layer in layers:
-            layer.enabled = False
-        try:
-            yield
-        finally:
-            for layer in layers:
-                layer.enabled = True
+        return switched([layer for _, layer in attached_layers(model)], "enabled", False)
 
     def save(self, model: LoadedModel, folder: Path) -> None:
         """Writes adapter_config.json and adapter_model.safetensors."""

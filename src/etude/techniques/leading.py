@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from etude.errors import ModelError
-from etude.techniques.layerwise import Layerwise, attached_layers
+from etude.techniques.layerwise import Layerwise, attached_layers, described
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
     from etude.models.loaded import LoadedModel
 
@@ -50,11 +49,11 @@ def embedding_of(model: LoadedModel) -> tuple[str, int, int]:
     return name, int(num), int(width)
 
 
-def generator_of(seed: int, name: str) -> Generator:
-    """The random numbers of one layer's fresh weights, whatever others draw."""
-    import torch
-
-    return torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+def described_tokens(model: LoadedModel, peft_type: str, tokens: int, **settings: Any) -> dict[str, Any]:
+    """The config file of virtual tokens before a decoder-only model."""
+    width = embedding_of(model)[2]
+    sizes = {"num_virtual_tokens": tokens, "token_dim": width, "num_transformer_submodules": 1}
+    return described(model, peft_type, **{**sizes, **settings})
 
 
 def count_problems(tokens: int) -> list[tuple[str, str]]:

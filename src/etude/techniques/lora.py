@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from etude.errors import ModelError
+from etude.techniques.base import generator_of
 from etude.techniques.layerwise import Layerwise, described
 from etude.techniques.targets import ALL_LINEAR, last_part, linear_layers
 
@@ -93,12 +93,10 @@ class LoRA(Layerwise):
         return self.b_rate if name.endswith("lora_B") else 1.0
 
     def layers(self, model: LoadedModel, *, seed: int, survey: Survey | None) -> Iterator[tuple[str, Attached]]:
-        import torch
-
         from etude.models.layers.low_rank import LoRALinear
 
         for name, linear in linear_layers(model, self.targets, where="technique.targets"):
-            generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
+            generator = generator_of(seed, name)
             rank, scale = self.rank_of(name), self.scale_of(name)
             layer = LoRALinear(linear, rank=rank, scale=scale, dropout=self.dropout, generator=generator)
             if self.start == "pissa":

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from etude.techniques.layerwise import described
-from etude.techniques.leading import LeadingTokens, count_problems, embedding_of, generator_of
+from etude.techniques.base import generator_of
+from etude.techniques.leading import LeadingTokens, count_problems, described_tokens, embedding_of
 
 if TYPE_CHECKING:
     from etude.models.layers.attached import Attached
@@ -50,13 +50,5 @@ class PTuning(LeadingTokens):
         yield name, VirtualTokens(embedding, rows, encoder=encoder.to(embedding.weight.device))
 
     def description(self, model: LoadedModel, names: list[str]) -> dict[str, Any]:
-        _, _, width = embedding_of(model)
-        return described(
-            model,
-            "P_TUNING",
-            num_virtual_tokens=self.tokens,
-            token_dim=width,
-            num_transformer_submodules=1,
-            encoder_reparameterization_type=self.encoder.upper(),
-            encoder_hidden_size=self.hidden,
-        )
+        made = {"encoder_reparameterization_type": self.encoder.upper(), "encoder_hidden_size": self.hidden}
+        return described_tokens(model, "P_TUNING", self.tokens, **made)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from etude.errors import ConfigError, EtudeError, ModelError
 from etude.techniques import adapter_files
-from etude.techniques.base import Usual
+from etude.techniques.base import Usual, switched
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,17 +58,10 @@ class PeftMethod(Usual):
         model.module.eval()
         return {name: p for name, p in model.module.named_parameters() if p.requires_grad}
 
-    @contextmanager
-    def learning(self, model: LoadedModel) -> Iterator[None]:
+    def learning(self, model: LoadedModel) -> AbstractContextManager[None]:
         """The method's own layers are in training mode inside the block, the base's are not."""
-        layers = [part for layer in _layers(model) for part in layer.modules() if part is not layer.get_base_layer()]
-        for layer in layers:
-            layer.training = True
-        try:
-            yield
-        finally:
-            for layer in layers:
-                layer.training = False
+        parts = [part for layer in _layers(model) for part in layer.modules() if part is not layer.get_base_layer()]
+        return switched(parts, "training", True)
 
     @contextmanager
     def without(self, model: LoadedModel) -> Iterator[None]:
@@ -118,7 +111,7 @@ class PeftMethod(Usual):
         for name, layer in named:
             try:
                 layer.merge()
-            except (NotImplementedError, AttributeError) as error:
+            except (NotImplementedError, AttributeError) as error:  # some methods say so, some have no merging at all
                 raise ModelError(f"{type(layer).__name__} cannot be merged", where=model.name) from error
             model.module.set_submodule(name, layer.get_base_layer())
 

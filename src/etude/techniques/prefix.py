@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from etude.errors import ModelError
-from etude.techniques.layerwise import attached_layers, described
-from etude.techniques.leading import STORED, LeadingTokens, count_problems, embedding_of, generator_of
+from etude.techniques.base import generator_of
+from etude.techniques.layerwise import attached_layers
+from etude.techniques.leading import STORED, LeadingTokens, count_problems, described_tokens, embedding_of
 from etude.techniques.targets import linear_layers
 
 if TYPE_CHECKING:
@@ -95,16 +96,8 @@ class PrefixTuning(LeadingTokens):
     def description(self, model: LoadedModel, names: list[str]) -> dict[str, Any]:
         ((keys, _), *_) = layers = _prefixed(model)
         width = keys.prefix.shape[1]
-        return described(
-            model,
-            "PREFIX_TUNING",
-            num_virtual_tokens=self.tokens,
-            token_dim=width,
-            num_attention_heads=width // _head_size(model),
-            num_layers=len(layers),
-            num_transformer_submodules=1,
-            prefix_projection=False,
-        )
+        sizes = {"token_dim": width, "num_attention_heads": width // _head_size(model), "num_layers": len(layers)}
+        return described_tokens(model, "PREFIX_TUNING", self.tokens, prefix_projection=False, **sizes)
 
     @classmethod
     def from_peft(cls, config: Mapping[str, Any], folder: Path) -> PrefixTuning:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from etude.errors import ConfigError, ModelError
-from etude.techniques.layerwise import described
-from etude.techniques.leading import LeadingTokens, count_problems, embedding_of, generator_of
+from etude.techniques.base import generator_of
+from etude.techniques.leading import LeadingTokens, count_problems, described_tokens, embedding_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,15 +56,7 @@ class PromptTuning(LeadingTokens):
             return torch.as_tensor(embedding(ids.to(embedding.weight.device)).float())
 
     def description(self, model: LoadedModel, names: list[str]) -> dict[str, Any]:
-        _, _, width = embedding_of(model)
-        return described(
-            model,
-            "PROMPT_TUNING",
-            num_virtual_tokens=self.tokens,
-            token_dim=width,
-            num_transformer_submodules=1,
-            prompt_tuning_init="RANDOM",
-        )
+        return described_tokens(model, "PROMPT_TUNING", self.tokens, prompt_tuning_init="RANDOM")
 
     @classmethod
     def from_peft(cls, config: Mapping[str, Any], folder: Path) -> PromptTuning:

@@ -6,7 +6,6 @@ chance, as the control.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from etude.errors import EtudeError, ModelError
 from etude.techniques import adapter_files
+from etude.techniques.base import generator_of
 from etude.techniques.layerwise import Layerwise, attached_layers, put
 from etude.techniques.own_format import described_by
 from etude.techniques.targets import ALL_LINEAR, linear_layers
@@ -69,8 +69,7 @@ class Sparse(Layerwise):
         chosen: dict[str, Tensor] = {}
         for name, linear in layers.items():
             if self.choose == "random":
-                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
-                score = torch.rand(linear.weight.numel(), generator=generator)
+                score = torch.rand(linear.weight.numel(), generator=generator_of(seed, name))
             else:
                 score = score_of.pop(name)
             chosen[name] = score.topk(max(1, round(self.share * len(score)))).indices.sort().values

@@ -40,5 +40,5 @@ class Attached(nn.Module):
             parameter.data.copy_(state[self.stored[name]])
 
     def merged(self) -> nn.Module:
-        """The base layer, changed so that it answers as this one does."""
-        raise NotImplementedError
+        """The base layer, changed so that it answers as this one does; techniques that cannot merge never ask."""
+        raise NotImplementedError(type(self).__name__)
