@@ -16,6 +16,7 @@ OWN = {
     "memory": ("bench.memory", "least peak memory of each training case, the peer at its leanest"),
     "long": ("bench.long_rows", "one row of 512 to 8,192 tokens: seconds and memory as work grows"),
     "products": ("bench.products", "share of the training step in matrix products"),
+    "techniques": ("bench.techniques", "each technique on two tasks: quality, memory, time, forgetting (hours)"),
     "settings": ("bench.settings", "the peers' settings against each other"),
     "accuracy": (
         "bench.accuracy",

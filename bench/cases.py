@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 ROOMY_HEAP = {
@@ -13,9 +14,13 @@ ROOMY_HEAP = {
 }
 """glibc keeps freed memory instead of giving it back to the system and faulting it in again every step."""
 
+CPU = Path("/proc/cpuinfo")
+BFLOAT16 = not CPU.exists() or "bf16" in CPU.read_text(encoding="utf-8")
+"""Whether the processor multiplies bfloat16; where it does not, float32 is fastest on both sides."""
+
 TRL: Mapping[str, Any] = {
-    "dtype": "bfloat16",
-    "autocast": True,
+    "dtype": "bfloat16" if BFLOAT16 else "float32",
+    "autocast": BFLOAT16,
     "attention": "eager",
     "head": "model",
     "padding_free": False,

@@ -115,7 +115,7 @@ def measure(trial: Trial) -> None:
 
 def predict(trial: Trial) -> None:
     """The planner's peak for the same."""
-    from etude.cycle.plan import predicted_peak
+    from etude.cycle.foresee import predicted_peak
     from etude.models.options import ModelOptions
 
     peak = predicted_peak(_technique(trial), _source(trial), ModelOptions(name=MODEL), batch_rows=trial.rows)

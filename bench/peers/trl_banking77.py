@@ -38,7 +38,10 @@ def trained(job: dict[str, Any], tokenizer: Any, folder: str) -> Any:
     """The model with its adapter merged, by the recipe of examples/banking77.yaml."""
     settings = job["settings"]
     model = AutoModelForCausalLM.from_pretrained(
-        job["model"], dtype=torch.bfloat16, attn_implementation=settings["attention"], local_files_only=True
+        job["model"],
+        dtype=getattr(torch, settings["dtype"]),
+        attn_implementation=settings["attention"],
+        local_files_only=True,
     )
     trainer = OwnHead(
         model=model,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+from etude.runs.directory import open_run
 from tests.cycle.conftest import Desk, Done
 
 
@@ -32,3 +34,37 @@ def test_an_accelerator_and_a_price(desk: Desk) -> None:
     assert "at that price" in words
     done = desk.etude("plan", "toy.yaml", "--hardware", "h1000")
     assert (done.code, "known are t4" in done.words) == (2, True)
+
+
+def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(desk: Desk) -> None:
+    desk.run_file(data={"tokens_per_batch": 4096}, training={"batch_rows": 500})
+    config = json.loads((desk.folder / "base" / "config.json").read_text(encoding="utf-8"))
+    desk.write("base/config.json", json.dumps({**config, "num_hidden_layers": 4_000, "hidden_size": 8192}))
+    done = desk.etude("train", "toy.yaml")
+    assert done.code == 2
+    assert re.search(r"needs about [\d.]+ GB of memory, and [\d.]+ GB are free; most of it .* is weights", done.error)
+    assert "etude plan" in done.error
+    assert not (desk.folder / "runs").exists()
+
+
+def test_foreseen_and_taken_stand_in_the_report(desk: Desk) -> None:
+    said(desk.etude("train", "toy.yaml", "planning.price_per_hour=3.5"))
+    page = (desk.folder / "runs" / "toy" / "report.html").read_text(encoding="utf-8")
+    assert "the speed of this machine was not known yet" in page
+    said(desk.etude("train", "toy.yaml", "planning.price_per_hour=3.5", "output=runs/again"))
+    page = (desk.folder / "runs" / "again" / "report.html").read_text(encoding="utf-8")
+    for part in ("Foreseen and taken", "peak memory", "foreseen", "3.5 an hour"):
+        assert part in page
+    assert "was not known yet" not in page, "the first run taught it"
+    manifest = open_run(desk.folder / "runs" / "again").manifest()
+    assert manifest.actual is not None
+    assert manifest.expected is not None
+    assert manifest.expected.seconds is not None
+    assert 0.5 < manifest.expected.peak_bytes / manifest.actual.peak_bytes < 2
+
+
+def test_a_target_that_cannot_load_the_result_is_refused(desk: Desk) -> None:
+    done = desk.etude("check", "toy.yaml", "technique=prompt", "target=ollama")
+    assert (done.code, "ollama cannot load prompt" in done.error) == (2, True)
+    words = said(desk.etude("train", "toy.yaml", "technique.rank=24", "target=vllm"))
+    assert "--max-lora-rank 32" in words

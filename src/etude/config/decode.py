@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from etude import yaml_text
 from etude.config.kinds import DEFAULT_KINDS, TABLES, kind_class, kinds
-from etude.config.names import SECTIONS, hint, nearest, settings
+from etude.config.names import PLAIN, SECTIONS, hint, nearest, settings
 from etude.config.paths import missing_files, resolve_paths
 from etude.config.run_file import Checked, RunFile
 from etude.errors import ConfigError, Problems
@@ -97,8 +97,8 @@ class _Decoder:
         """The section as its dataclass; None after noting what is wrong with it."""
         if name in TABLES:
             return self._kind(name, tree.get(name) or {})
-        if name == "output":
-            return self._validated(str, tree[name], (name,))
+        if name in PLAIN:
+            return self._validated(SECTIONS[name].type, tree.get(name, PLAIN[name]), (name,))
         if tree.get(name) is None:
             if SECTIONS[name].required:
                 self.found.append(((name,), f"missing; it says {SECTIONS[name].says}"))

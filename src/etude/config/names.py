@@ -9,9 +9,14 @@ from difflib import get_close_matches
 from etude.config.kinds import DEFAULT_KINDS, TABLES, kind_class
 from etude.data.options import DataOptions
 from etude.evaluation.options import EvaluationOptions
+from etude.exporting.targets import Target
 from etude.models.options import ModelOptions
+from etude.planning.options import PlanningOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
+
+PLAIN = {"target": "any", "output": ""}
+"""Keys that hold one value, and what is taken for them where they are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ SECTIONS: Mapping[str, Section] = {
     "training": Section(TrainOptions),
     "evaluation": Section(EvaluationOptions),
     "logging": Section(LoggingOptions),
+    "planning": Section(PlanningOptions),
+    "target": Section(Target),  # type: ignore[arg-type]  # a choice of words
     "output": Section(str),
 }
 

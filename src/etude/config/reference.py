@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from etude.config.kinds import TABLES, kind_class, kinds
-from etude.config.names import SECTIONS
+from etude.config.names import PLAIN, SECTIONS
 from etude.config.run_file import RunFile, plain
 
 WORDS: Mapping[object, str] = {
@@ -94,7 +94,7 @@ def json_schema() -> dict[str, Any]:
         elif is_dataclass(section.type):
             sections[name] = _object_schema(section.type, TypeAdapter)
         else:
-            sections[name] = {"type": "string"}
+            sections[name] = TypeAdapter(section.type).json_schema()
         sections[name]["description"] = says[name]
     for name, key in (("model", "name"), ("technique", "kind"), ("objective", "kind")):
         shorthand = {"type": "string", "description": f"short for {{{key}: …}}"}
@@ -128,6 +128,9 @@ def _page() -> Iterator[str]:
                 yield from _table(chosen)
         elif is_dataclass(section.type):
             yield from _table(section.type)
+        elif name in PLAIN:
+            default = f"`{PLAIN[name]}`" if PLAIN[name] else "named after the run file"
+            yield f"{words(section.type)}; {default} when left out.\n"
 
 
 def _table(options: type) -> Iterator[str]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from etude import yaml_text
 from etude.data.options import DataOptions
 from etude.evaluation.options import EvaluationOptions
+from etude.exporting.targets import Target, obstacles
 from etude.models.options import ModelOptions
+from etude.planning.options import PlanningOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
 
@@ -43,6 +45,10 @@ class RunFile:
     """What the model is measured on, before and after."""
     logging: LoggingOptions = field(default_factory=LoggingOptions)
     """Which trackers follow the run, beside its own files."""
+    planning: PlanningOptions = field(default_factory=PlanningOptions)
+    """What is checked before the run, and the price of its time."""
+    target: Target = "any"
+    """Where the result will be served; what that server could not load is refused before training."""
     output: str
     """The run's folder, relative to the current folder; `runs/<name of the run file>` when left out."""
 
@@ -53,6 +59,7 @@ class RunFile:
             for name, value in (("patience", self.training.patience), ("heldout_every", self.training.heldout_every)):
                 if value is not None:
                     found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
+        found += [(one.setting, one.says) for one in obstacles(self.target, self.technique) if one.refused]
         return found
 
 

@@ -16,21 +16,22 @@ from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
+from etude.cycle.foresee import Foreseen, foresee
+from etude.cycle.measure import Measuring, measure, tasks_of
 from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
 from etude.data.batches import OfflineBatches
 from etude.data.prepare import Prepared
-from etude.errors import ConfigError, EtudeError, Interrupted, StorageError
-from etude.evaluation.harness import asked, check_rows, evaluate
-from etude.evaluation.report import Report
-from etude.evaluation.tasks import Task, as_task
+from etude.errors import EtudeError, Interrupted, Problems, StorageError
+from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
-from etude.models.loaded import LoadedModel, Subject
+from etude.models.loaded import LoadedModel
 from etude.pages.report import write_report
+from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
-from etude.runs.manifest import BaseModel, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
+from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
 from etude.techniques.policy import Policy, attach
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
@@ -175,36 +176,43 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 def _lead(work: _Work) -> Finished:
     run_file, run, show = work.run_file, work.run, work.show
+    measuring = Measuring(run, run_file.evaluation, show, work.resume)
     with work.phase("prepare"):
-        tasks = _tasks(run_file)
+        tasks = tasks_of(run_file)
         durable.remove(_quarantine(run_file))  # of an earlier try
         for folder in (run.reports, run.adapter, run.model, run.plots):
             durable.sweep(folder)  # what a try that was killed left half-written
         prepared = prepare_rows(run_file, show, quarantine=_quarantine(run_file))
         for note in prepared.summary.notes:
             show.say(f"note: {note}")
+    with work.phase("foresee"):
+        foreseen = _foreseen(run_file, prepared, show)
     with work.phase("load"):
         show.say(f"loading {run_file.model.name} ({run_file.model.precision})")
         model = load(run_file.model, held=run_file.technique.base_held_as)
-    manifest = _begin(work, prepared, model)
+    manifest = _begin(work, prepared, model, foreseen)
     with work.phase("measure base"):
-        before = _measure(work, model, tasks, base=True) if run_file.evaluation.base else {}
+        before = measure(measuring, model, tasks, base=True) if run_file.evaluation.base else {}
     with work.phase("attach"):
         policy = _attached(run_file, model, prepared)
     show.say(f"{policy.num_trainable:,} weights learn ({policy.num_trainable / policy.num_weights:.2%})")
+    forget_peak()
     with work.phase("train"):
         trained = _train(work, policy, prepared, manifest)
+    actual = Cost(peak_memory(), work.seconds["train"])
     weights = run.path / policy.technique.saved_as
     policy.save(weights)
     policy.load(weights)  # what was saved is what is measured
     with work.phase("measure tuned"):
-        after = _measure(work, policy, tasks, base=False)
+        after = measure(measuring, policy, tasks, base=False)
     with work.phase("measure gap"):
         gap = gap_of(policy, prepared, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
     save_verdicts(run.verdict_file, verdicts, gap)
-    manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens)
+    manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens, actual=actual)
     manifest.save(run.path)
+    if foreseen is not None and not work.resume:
+        foreseen.learn_speed(run_file.model.precision, work.seconds["train"])
     write_report(run.path, status="finished")
     manifest.finished(run.path).save(run.path)
     _index(run, show)
@@ -212,14 +220,26 @@ def _lead(work: _Work) -> Finished:
     return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds), lines)
 
 
-def _tasks(run_file: RunFile) -> dict[str, tuple[Task, str]]:
-    """The tasks by name, each with the hash of its rows: what is wrong with one is said before hours of training."""
-    found: dict[str, tuple[Task, str]] = {}
-    for path in run_file.evaluation.tasks:
-        task = as_task(path)
-        if task.name in found:
-            raise ConfigError(f"two tasks are called {task.name!r}", where="evaluation.tasks", remedy="rename one")
-        found[task.name] = (task, check_rows(task))
+def _foreseen(run_file: RunFile, prepared: Prepared, show: Show) -> Foreseen | None:
+    """What the run will take; None where that cannot be said.
+
+    Raises:
+        Problems: the result could not be served where the run file says.
+        EtudeError: it cannot fit into memory.
+    """
+    try:
+        found = foresee(run_file, prepared)
+    except EtudeError as error:
+        show.say(f"note: what this takes is not foreseen ({error})")
+        return None
+    in_the_way = obstacles(run_file.target, run_file.technique, found.config)
+    if refused := [EtudeError(one.says, where=one.setting) for one in in_the_way if one.refused]:
+        raise Problems(f"target {run_file.target}", refused)
+    for one in in_the_way:
+        show.say(f"note: {one.setting}: {one.says}")
+    show.say(f"about {found.memory.peak / 1e9:.1f} GB of memory at the peak, {found.room / 1e9:.1f} GB are free")
+    if run_file.planning.check_memory:
+        found.refuse()
     return found
 
 
@@ -228,7 +248,7 @@ def _quarantine(run_file: RunFile) -> Path:
     return Path(f"{run_file.output}.quarantine.jsonl")
 
 
-def _begin(work: _Work, prepared: Prepared, model: LoadedModel) -> Manifest:
+def _begin(work: _Work, prepared: Prepared, model: LoadedModel, foreseen: Foreseen | None) -> Manifest:
     """Writes down what this run is made of, or finds that a resumed run is still made of the same."""
     run, run_file = work.run, work.run_file
     manifest = Manifest(
@@ -243,6 +263,8 @@ def _begin(work: _Work, prepared: Prepared, model: LoadedModel) -> Manifest:
         config_sha256=hashlib.sha256(dump(replace(run_file, output="")).encode()).hexdigest(),
         seed=run_file.training.seed,
         command=work.command,
+        expected=foreseen.cost(run_file.model.precision) if foreseen else None,
+        price_per_hour=run_file.planning.price_per_hour,
     )
     if work.resume:
         refuse_changes(run, manifest, run_file)
@@ -253,38 +275,6 @@ def _begin(work: _Work, prepared: Prepared, model: LoadedModel) -> Manifest:
     if _quarantine(run_file).exists():
         durable.replace(_quarantine(run_file), run.quarantine_file)
     return manifest
-
-
-def _measure(work: _Work, subject: Subject, tasks: Mapping[str, tuple[Task, str]], *, base: bool) -> dict[str, Report]:
-    """A report for each task; the base's that a resumed run has already is not made again."""
-    reports: dict[str, Report] = {}
-    evaluation = work.run_file.evaluation
-    which = "base" if base else "tuned"
-    durable.make_directory(work.run.reports, exist_ok=True)
-    for name, (task, rows_sha256) in tasks.items():
-        path = work.run.report(name, base=base)
-        known = _known(path, task, rows_sha256, limit=evaluation.limit) if base and work.resume else None
-        if known is not None:
-            reports[name] = known
-            continue
-        with work.show.progress(f"measuring the {which} model on {task.name}") as on_progress:
-            report = evaluate(
-                subject, task, batch_rows=evaluation.batch_rows, limit=evaluation.limit, on_progress=on_progress
-            )
-        report.save(path)
-        reports[name] = report
-        work.show.say(f"{name}, {which}: {report.metric} {report.summary[report.metric]:.4g}")
-    return reports
-
-
-def _known(path: Path, task: Task, rows_sha256: str, *, limit: int | None) -> Report | None:
-    """A report that is there already, if it is whole and says what measuring again would."""
-    try:
-        report = Report.load(path)
-    except EtudeError:
-        return None
-    same = report.data_sha256 == rows_sha256 and report.settings == asked(task, limit=limit)
-    return report if same else None
 
 
 def _attached(run_file: RunFile, model: LoadedModel, prepared: Prepared) -> Policy:

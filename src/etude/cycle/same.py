@@ -12,18 +12,20 @@ from etude.config import RunFile, dump
 from etude.config.run_file import plain
 from etude.errors import EtudeError, Problems
 from etude.evaluation.options import EvaluationOptions
+from etude.planning.options import PlanningOptions
 from etude.runs.diff import flatten
 from etude.runs.directory import RunDirectory
 from etude.runs.manifest import Manifest
 from etude.training.outward import LoggingOptions
 
-MAY_CHANGE = ("output", "evaluation.", "logging.")
+MAY_CHANGE = ("output", "target", "evaluation.", "logging.", "planning.")
 """Settings that the weights do not depend on: a run may go on with others."""
 
 
 def identity(run_file: RunFile, manifest: Manifest) -> dict[str, str]:
     """Hashes of all that the weights depend on."""
-    decisive = replace(run_file, output="", evaluation=EvaluationOptions(), logging=LoggingOptions())
+    beside = {"evaluation": EvaluationOptions(), "logging": LoggingOptions(), "planning": PlanningOptions()}
+    decisive = replace(run_file, output="", target="any", **beside)  # type: ignore[arg-type]  # sections by name
     return {
         "settings": hashlib.sha256(dump(decisive).encode()).hexdigest(),
         "data": manifest.data.sha256,

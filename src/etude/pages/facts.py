@@ -170,6 +170,30 @@ def speed_facts(run: RunFiles) -> tuple[Fact, ...]:
     return tuple(fact for fact in facts if fact.value)
 
 
+def cost_facts(run: RunFiles) -> tuple[Fact, ...]:
+    """What was foreseen beside what it took; nothing of runs from before there was a planner."""
+    manifest = run.manifest
+    if manifest is None or manifest.expected is None or manifest.actual is None:
+        return ()
+    expected, actual = manifest.expected, manifest.actual
+    off = f"{expected.peak_bytes / actual.peak_bytes - 1:+.0%}" if actual.peak_bytes else ""
+    facts = [Fact("peak memory", size(round(actual.peak_bytes)), f"foreseen {size(round(expected.peak_bytes))}, {off}")]
+    if actual.seconds is not None:
+        foreseen = "not foreseen: the speed of this machine was not known yet"
+        if expected.seconds is not None:
+            foreseen = f"foreseen {duration(expected.seconds)}"
+        facts.append(Fact("training", duration(actual.seconds), foreseen))
+        facts += _price(manifest.price_per_hour, expected.seconds, actual.seconds)
+    return tuple(facts)
+
+
+def _price(an_hour: float | None, expected: float | None, actual: float) -> list[Fact]:
+    if an_hour is None:
+        return []
+    foreseen = "" if expected is None else f"foreseen {expected / 3600 * an_hour:,.2f}; "
+    return [Fact("cost", f"{actual / 3600 * an_hour:,.2f}", f"{foreseen}{an_hour:g} an hour")]
+
+
 def environment(run: RunFiles) -> tuple[Fact, ...]:
     """Versions and hashes: what must be equal for the numbers to be equal."""
     manifest = run.manifest

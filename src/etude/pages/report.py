@@ -66,6 +66,7 @@ def render(run: RunFiles) -> str:
         examples=facts.examples(run),
         phases=facts.phases(run),
         speed=facts.speed_facts(run),
+        cost=facts.cost_facts(run),
         environment=facts.environment(run),
         files=facts.files(run),
         command=facts.reproduce(run),

@@ -25,18 +25,35 @@ SIZES = {
 
 def operations_per_second(folder: Path, *, precision: str) -> float:
     """Of training an adapter; measured the first time on this processor with so many threads, then read."""
+    known = known_operations_per_second(folder, precision=precision)
+    return remember(folder, _measured(precision), precision=precision) if known is None else known
+
+
+def known_operations_per_second(folder: Path, *, precision: str) -> float | None:
+    """What was measured here earlier."""
+    try:
+        written = json.loads(_file(folder, _machine(precision)).read_text(encoding="utf-8"))
+        return float(written["operations_per_second"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(folder: Path, found: float, *, precision: str) -> float:
+    """Keeps a measurement for later plans, and hands it back."""
+    words = _machine(precision)
+    durable.make_directory(folder, exist_ok=True)
+    durable.write_json(_file(folder, words), {"machine": words, "operations_per_second": found})
+    return found
+
+
+def _machine(precision: str) -> str:
     import torch
 
-    threads = torch.get_num_threads()
-    words = f"{platform.machine()} {_processor()} {threads} {precision}"
-    path = folder / f"calibration-{hashlib.sha256(words.encode()).hexdigest()[:12]}.json"
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["operations_per_second"])
-    except (OSError, ValueError, KeyError, TypeError):
-        found = _measured(precision)
-    durable.make_directory(folder, exist_ok=True)
-    durable.write_json(path, {"machine": words, "operations_per_second": found})
-    return found
+    return f"{platform.machine()} {_processor()} {torch.get_num_threads()} {precision}"
+
+
+def _file(folder: Path, machine: str) -> Path:
+    return folder / f"calibration-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
 
 
 def _measured(precision: str) -> float:

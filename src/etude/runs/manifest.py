@@ -42,6 +42,16 @@ class FileEntry:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What training takes, or took."""
+
+    peak_bytes: float
+    """The most memory at once."""
+    seconds: float | None
+    """None where it is not known beforehand."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The identity of a run; `manifest.json` in its folder."""
@@ -65,6 +75,11 @@ class Manifest:
     """Seconds by phase."""
     most_tokens: int | None = None
     """What memory held in one pass, where that was less than the run file asked for."""
+    expected: Cost | None = None
+    """Foreseen before anything was loaded."""
+    actual: Cost | None = None
+    """Measured while it trained."""
+    price_per_hour: float | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     """Written when the run finishes: path relative to the run's folder → hash and size."""
 
@@ -146,6 +161,7 @@ def _decode(raw: dict[str, Any]) -> Manifest:
     known = dict(raw)
     known["base"] = BaseModel(**raw["base"])
     known["data"] = DataSource(**raw["data"])
+    known |= {name: Cost(**raw[name]) for name in ("expected", "actual") if raw.get(name) is not None}
     known["command"] = tuple(raw["command"])
     known["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
     return Manifest(**known)

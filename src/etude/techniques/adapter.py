@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from etude.errors import ModelError
 from etude.techniques.base import generator_of
@@ -40,6 +40,7 @@ class Adapter(Layerwise):
     """Inside the bottleneck."""
     scale: float = 1.0
     """Factor on what the network adds."""
+    merges: ClassVar[bool] = False
 
     def problems(self) -> list[tuple[str, str]]:
         return [] if self.size >= 1 else [("size", f"must be at least 1, got {self.size}")]

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from etude.models.options import Held
 
@@ -40,6 +40,11 @@ class Technique(Protocol):
     @property
     def base_held_as(self) -> Held | None:
         """How the base model's linear layers must be held, where that is not for the run file to say."""
+        ...
+
+    @property
+    def merges(self) -> bool:
+        """Whether the result can become plain weights."""
         ...
 
     def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]:
@@ -83,6 +88,7 @@ class Usual(ABC):
     """What holds for most techniques: one rate, nothing random, weights that the model reads where they are."""
 
     base_held_as: Held | None = None
+    merges: ClassVar[bool] = True
 
     @abstractmethod
     def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from etude.errors import ModelError
 from etude.techniques.layerwise import Layerwise, attached_layers, described
@@ -20,6 +20,8 @@ STORED = "prompt_embeddings"
 
 class LeadingTokens(Layerwise):
     """The learned rows are stored as one tensor, computed by whatever computes them."""
+
+    merges: ClassVar[bool] = False
 
     def tensors(self, model: LoadedModel) -> dict[str, Tensor]:
         ((_, layer),) = attached_layers(model)

@@ -1,0 +1,207 @@
+"""Every technique on the same rows and updates: quality with its interval, memory, time, size, forgetting.
+
+Learning rates are tuned first, by the held-out loss of shorter runs. Each training is a process of its own whose result
+is kept under build/bench/techniques, so that a bench that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.pairs import BUILD, OFFLINE, ROOT, Options
+
+DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
+FOLDER = BUILD / "techniques"
+MODEL = "smollm2-135m-instruct"
+BATCH = 16
+HOLDOUT = 128
+INTENT = "Classify the banking query into its intent.\nQuery: {text}"
+REQUEST = "Turn the request into JSON with its intent and slots.\nRequest: {text}"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A technique, and the learning rates between which the held-out loss decides."""
+
+    name: str
+    kind: str
+    rates: tuple[float, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+TECHNIQUES = (
+    Tried("full", "full", (3e-5, 1e-4, 3e-4)),
+    Tried("LoRA", "lora", (5e-4, 1e-3, 2e-3)),
+    Tried("DoRA", "lora", (5e-4, 1e-3, 2e-3), {"dora": True}),
+    Tried("QLoRA", "qlora", (5e-4, 1e-3, 2e-3)),
+    Tried("adapter", "adapter", (5e-4, 1e-3, 2e-3)),
+    Tried("sparse", "sparse", (1e-4, 3e-4, 1e-3), {"share": 0.02}),
+    Tried("IA3", "ia3", (3e-3, 1e-2, 3e-2)),
+    Tried("prefix", "prefix", (3e-3, 1e-2, 3e-2)),
+    Tried("prompt", "prompt", (1e-2, 3e-2, 1e-1)),
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A task with its budget."""
+
+    name: str
+    steps: int
+    tuning_steps: int
+    limit: int
+    """Test rows."""
+    metric: str
+    max_new_tokens: int
+
+
+LESSONS = (Lesson("snips", 80, 20, 200, "json", 96), Lesson("banking77", 300, 60, 500, "label", 20))
+
+
+def main(options: Options) -> None:
+    """All techniques on both tasks, or with `--steps` that many updates instead."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    wanted = [name for name in os.environ.get("TECHNIQUES_TASKS", "").split(",") if name]
+    for lesson in LESSONS:
+        if not wanted or lesson.name in wanted:
+            print(f"### {lesson.name}: {options.steps or lesson.steps} updates of {BATCH} rows\n")
+            _table(lesson, options.steps or lesson.steps)
+
+
+def _table(lesson: Lesson, steps: int) -> None:
+    train, test = _rows_of(lesson)
+    common = {"model": MODEL, "train": str(train), "holdout": HOLDOUT, "batch_rows": BATCH}
+    task = {
+        "name": lesson.name,
+        "data": str(test),
+        "metric": lesson.metric,
+        "limit": lesson.limit,
+        "max_new_tokens": lesson.max_new_tokens,
+    }
+    base = _child(f"{lesson.name}.base", {**common, "technique": "base", "test": task})
+    print(
+        "| technique | learning rate | quality (95 %) | of full's | learned | saved MB | peak GB | s an update "
+        "| choices right | nats a token of plain text |\n|---|---|---|---|---|---|---|---|---|---|"
+    )
+    print(f"| base | | {_quality(base)} | | | | | | {base['choices']:.1%} | {base['text']:.3f} |", flush=True)
+    full: dict[str, Any] | None = None
+    for one in TECHNIQUES:
+        job = {**common, "technique": one.kind, "settings": dict(one.settings)}
+        rate = _best_rate(lesson, one, job)
+        final = {**job, "steps": steps, "learning_rate": rate, "looks": False, "test": task}
+        found = _child(f"{lesson.name}.{one.name}.{steps}.{rate:g}", final)
+        full = full or found
+        print(
+            f"| {one.name} | {rate:g} | {_quality(found)} | {_ratio(found, full)} | {found['trainable']:,} "
+            f"| {found['saved']:.1f} | {found['peak']:.2f} | {found['seconds']:.2f} | {found['choices']:.1%} "
+            f"| {found['text']:.3f} |",
+            flush=True,
+        )
+    print()
+
+
+def _best_rate(lesson: Lesson, one: Tried, job: dict[str, Any]) -> float:
+    losses: dict[float, float] = {}
+    for rate in one.rates:
+        tuning = {**job, "steps": lesson.tuning_steps, "learning_rate": rate, "looks": True, "test": None}
+        found = _child(f"{lesson.name}.{one.name}.{lesson.tuning_steps}.{rate:g}.tuning", tuning)
+        losses[rate] = found.get("heldout_loss") or math.inf
+    return min(losses, key=lambda rate: losses[rate])
+
+
+def _quality(found: Mapping[str, Any]) -> str:
+    return f"{found['quality']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+
+
+def _ratio(found: Mapping[str, Any], full: Mapping[str, Any]) -> str:
+    """Of the full model's quality, with the paired 95 % interval of the ratio (delta method)."""
+    ours, its = found["scores"], full["scores"]
+    count, mean, other = len(ours), found["quality"], full["quality"]
+    if not other:
+        return "-"
+    ratio = mean / other
+    spread = [(a - ratio * b) / other for a, b in zip(ours, its, strict=True)]
+    half = 1.96 * math.sqrt(math.fsum(value * value for value in spread)) / count
+    return f"{ratio:.1%} ± {half:.1%}"
+
+
+def _child(name: str, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The job's result, from an earlier run where its file says the same job."""
+    place, result = FOLDER / f"{name}.job.json", FOLDER / f"{name}.json"
+    written = json.dumps(job, sort_keys=True)
+    if result.exists() and place.read_text(encoding="utf-8") == written:
+        return dict(json.loads(result.read_text(encoding="utf-8")))
+    place.write_text(written, encoding="utf-8")
+    command = [sys.executable, "-m", "bench.ours.techniques", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **OFFLINE}, cwd=ROOT, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+    found = dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    result.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def _rows_of(lesson: Lesson) -> tuple[Path, Path]:
+    """Files of prompts and completions for training and test."""
+    places = FOLDER / f"{lesson.name}.train.jsonl", FOLDER / f"{lesson.name}.test.jsonl"
+    made = _snips() if lesson.name == "snips" else _banking77()
+    for place, rows in zip(places, made, strict=True):
+        place.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return places
+
+
+def _banking77() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    import csv
+    import random
+
+    found = []
+    for name in ("train", "test"):
+        with (DATA / "banking77" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = [
+                {"prompt": INTENT.format(text=r["text"]), "completion": r["category"]} for r in csv.DictReader(file)
+            ]
+        random.Random(0).shuffle(rows)
+        found.append(rows)
+    return found[0], found[1]
+
+
+def _snips() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    import random
+
+    found = []
+    for pattern in ("train_*_full.json", "validate_*.json"):
+        rows: list[dict[str, str]] = []
+        for file in sorted((DATA / "snips").glob(pattern)):
+            raw = file.read_bytes()
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError:
+                text = raw.decode("latin-1")
+            ((intent, utterances),) = json.loads(text).items()
+            rows += [_request(intent, utterance["data"]) for utterance in utterances]
+        random.Random(0).shuffle(rows)
+        found.append(rows)
+    return found[0], found[1]
+
+
+def _request(intent: str, parts: list[dict[str, str]]) -> dict[str, str]:
+    """An utterance, and its intent with the slots in the order of their mention; a slot named twice is a list."""
+    slots: dict[str, list[str]] = {}
+    for part in parts:
+        if "entity" in part:
+            earlier, value = slots.get(part["entity"]), part["text"].strip()
+            slots[part["entity"]] = (
+                value if earlier is None else [*([earlier] if isinstance(earlier, str) else earlier), value]
+            )
+    text = " ".join("".join(part["text"] for part in parts).split())
+    plain = {name: values if len(values) > 1 else values[0] for name, values in slots.items()}
+    answer = json.dumps({"intent": intent, "slots": plain}, ensure_ascii=False)
+    return {"prompt": REQUEST.format(text=text), "completion": answer}

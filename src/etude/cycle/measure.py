@@ -1,0 +1,73 @@
+"""A run's tasks, measured before training and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etude import durable
+from etude.config import RunFile
+from etude.cycle.show import Show
+from etude.errors import ConfigError, EtudeError
+from etude.evaluation.harness import asked, check_rows, evaluate
+from etude.evaluation.options import EvaluationOptions
+from etude.evaluation.report import Report
+from etude.evaluation.tasks import Task, as_task
+from etude.models.loaded import Subject
+from etude.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """Where reports go, and how they are made."""
+
+    run: RunDirectory
+    evaluation: EvaluationOptions
+    show: Show
+    resume: bool
+
+
+def tasks_of(run_file: RunFile) -> dict[str, tuple[Task, str]]:
+    """The tasks by name, each with the hash of its rows: what is wrong with one is said before hours of training."""
+    found: dict[str, tuple[Task, str]] = {}
+    for path in run_file.evaluation.tasks:
+        task = as_task(path)
+        if task.name in found:
+            raise ConfigError(f"two tasks are called {task.name!r}", where="evaluation.tasks", remedy="rename one")
+        found[task.name] = (task, check_rows(task))
+    return found
+
+
+def measure(
+    measuring: Measuring, subject: Subject, tasks: Mapping[str, tuple[Task, str]], *, base: bool
+) -> dict[str, Report]:
+    """A report for each task; the base's that a resumed run has already is not made again."""
+    reports: dict[str, Report] = {}
+    evaluation = measuring.evaluation
+    which = "base" if base else "tuned"
+    durable.make_directory(measuring.run.reports, exist_ok=True)
+    for name, (task, rows_sha256) in tasks.items():
+        path = measuring.run.report(name, base=base)
+        known = _known(path, task, rows_sha256, limit=evaluation.limit) if base and measuring.resume else None
+        if known is not None:
+            reports[name] = known
+            continue
+        with measuring.show.progress(f"measuring the {which} model on {task.name}") as on_progress:
+            report = evaluate(
+                subject, task, batch_rows=evaluation.batch_rows, limit=evaluation.limit, on_progress=on_progress
+            )
+        report.save(path)
+        reports[name] = report
+        measuring.show.say(f"{name}, {which}: {report.metric} {report.summary[report.metric]:.4g}")
+    return reports
+
+
+def _known(path: Path, task: Task, rows_sha256: str, *, limit: int | None) -> Report | None:
+    """A report that is there already, if it is whole and says what measuring again would."""
+    try:
+        report = Report.load(path)
+    except EtudeError:
+        return None
+    same = report.data_sha256 == rows_sha256 and report.settings == asked(task, limit=limit)
+    return report if same else None
