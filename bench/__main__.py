@@ -28,6 +28,7 @@ ALONE = {
     "help": ("bench.help_time", "time of `etude --help` and `etude check`"),
     "banking77": ("bench.banking77", "the table of a finished run of examples/banking77.yaml"),
     "planned": ("bench.planned", "predicted against measured peaks of memory"),
+    "planned-gpu": ("bench.planned_gpu", "predicted peaks of 1B to 70B models against fake tensors counted"),
     "startup": ("bench.startup", "time before the first update"),
     "data": ("bench.data_scale", "data preparation as files grow"),
     "gpu": ("bench.gpu", "the same on a GPU"),

@@ -26,6 +26,8 @@ class TokenRow:
 
     tokens: Sequence[int] | NDArray[np.int32]
     weights: Sequence[float] | NDArray[np.float32]
+    value: float = 0.0
+    """What is known of the row as a whole, by the objective: a judgement, a margin, an advantage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Batch:
     target_S: Tensor
     weight_S: Tensor
     row_S: Tensor
+    value_R: Tensor
+    """What is known of each row as a whole, float32."""
     segments: tuple[Segment, ...]
     sample_ids: tuple[str, ...]
     sample_of_row: tuple[int, ...]
@@ -80,7 +84,7 @@ class Batch:
 
     def to(self, where: device | str) -> Batch:
         """The same batch with its tensors on another device."""
-        names = ("tokens_T", "position_T", "end_T", "site_S", "target_S", "weight_S", "row_S")
+        names = ("tokens_T", "position_T", "end_T", "site_S", "target_S", "weight_S", "row_S", "value_R")
         return replace(self, **{name: getattr(self, name).to(where) for name in names})
 
 

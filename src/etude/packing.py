@@ -68,6 +68,7 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
         target_S=torch.from_numpy(target),
         weight_S=torch.from_numpy(weight),
         row_S=torch.from_numpy(row_of_site),
+        value_R=torch.tensor([row.value for row in rows], dtype=torch.float32),
         segments=tuple(tree.segments),
         sample_ids=tuple(sample.id for sample in samples),
         sample_of_row=tuple(i for i, sample in enumerate(samples) for _ in sample.rows),

@@ -90,6 +90,8 @@ class Preference:
     rejected: tuple[Message, ...]
     origin: Origin
     group: str | None = None
+    margin: float = 0.0
+    """By how much the first one is better, where that was said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ from etude.techniques import TECHNIQUES
 from tests.techniques.every import scores
 from tests.toy import toy_module, toy_tokenizer
 
-ROWS = {"sft": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)]}
+PAIRS_OF_ANSWERS = [
+    {"prompt": f"what is {i}?", "chosen": f"the quick brown fox {i % 3}", "rejected": f"dog {i % 5}"} for i in range(24)
+]
+ROWS = {
+    "sft": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)],
+    **dict.fromkeys(("dpo", "orpo", "simpo", "cpo", "reward"), PAIRS_OF_ANSWERS),
+    "kto": [{"prompt": f"is it {i}?", "completion": f"the dog {i % 3}", "label": i % 2 == 0} for i in range(24)],
+}
 """What each objective learns from."""
 SETTINGS = {
     "freeze": {"last": 1},

@@ -13,7 +13,7 @@ from etude.evaluation.intervals import RESAMPLES, resampled_ratios
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Held-out loss minus training loss, nats per learned token, with its interval."""
+    """Held-out loss minus training loss, with its interval."""
 
     train_loss: float
     heldout_loss: float
@@ -26,6 +26,7 @@ class Gap:
     n_heldout: int
     smallest_gap: float = 0.0
     """Gaps up to this are taken for harmless."""
+    unit: str = "nats per token"
 
     @property
     def overfits(self) -> bool:
@@ -38,7 +39,7 @@ class Gap:
     def sentence(self) -> str:
         """The figure as a person would say it."""
         return (
-            f"{self.answer}: {self.heldout_loss:.4f} nats per token held out against {self.train_loss:.4f} in training"
+            f"{self.answer}: {self.heldout_loss:.4f} {self.unit} held out against {self.train_loss:.4f} in training"
             f" (gap {self.gap:+.4f}, {100 * self.level:.4g} % interval {self.low:+.4f} to {self.high:+.4f},"
             f" {self.n_heldout} and {self.n_train} rows)"
         )

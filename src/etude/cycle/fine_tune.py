@@ -206,7 +206,7 @@ def _lead(work: _Work) -> Finished:
     with work.phase("measure tuned"):
         after = measure(measuring, policy, tasks, base=False)
     with work.phase("measure gap"):
-        gap = gap_of(policy, prepared, show)
+        gap = gap_of(policy, prepared, run_file.objective, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
     save_verdicts(run.verdict_file, verdicts, gap)
     manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens, actual=actual)
@@ -282,7 +282,7 @@ def _attached(run_file: RunFile, model: LoadedModel, prepared: Prepared) -> Poli
     seed, technique = run_file.training.seed, run_file.technique
     source = _source(run_file, prepared.samples)
     survey = TrainingSurvey(model, technique, source, run_file.objective, seed=seed)
-    return attach(technique, model, seed=seed, survey=survey)
+    return attach(technique, model, seed=seed, survey=survey, value_head=run_file.objective.needs_values)
 
 
 def prepare_policy(run_file: RunFile, show: Show) -> tuple[Policy, OfflineBatches]:
@@ -344,7 +344,9 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
 
 def _source(run_file: RunFile, samples: Sequence[Sample]) -> OfflineBatches:
     data = run_file.data
-    return OfflineBatches(samples=samples, tokens=data.tokens_at_once, share_prefixes=data.share_prefixes)
+    return OfflineBatches(
+        samples=samples, tokens=data.tokens_at_once, share_prefixes=data.share_prefixes, shown=run_file.objective.shown
+    )
 
 
 def _bytes_needed(policy: Policy, keep: int) -> int:

@@ -64,7 +64,7 @@ def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> 
             f"has no weights yet (it is {run.state})", where=str(run.path), remedy="etude train --resume finishes it"
         )
     if run.weights == run.model and not base:
-        return Named(str(run.path), load(replace(options, name=str(run.model), revision=None)))
+        return Named(str(run.path), _with_head(load(replace(options, name=str(run.model), revision=None)), run.model))
     model = load(options, held=run_file.technique.base_held_as)
     recorded = run.manifest().base.hash
     if model.base_hash != recorded:
@@ -75,6 +75,17 @@ def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> 
     if base or run.weights is None:
         return model
     return Named(str(run.path), attach_adapter(run.weights, model))
+
+
+def _with_head(model: LoadedModel, folder: Path) -> LoadedModel:
+    """With the value head that lies beside its weights, if one does."""
+    from etude.techniques.policy import HEAD_FILE, fresh_value_head
+
+    if not (folder / HEAD_FILE).is_file():
+        return model
+    head = fresh_value_head(model, seed=0)
+    head.load(folder)
+    return replace(model, value_head=head)
 
 
 def _with(options: ModelOptions, precision: Precision | None) -> ModelOptions:

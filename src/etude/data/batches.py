@@ -32,6 +32,8 @@ class OfflineBatches:
     tokens: int = TOKENS_PER_BATCH
     """Most tokens in one batch, shared prefixes counted once; a longer sample gets a batch of its own."""
     share_prefixes: bool = True
+    shown: Callable[[Sample], Sample] | None = None
+    """How a sample is to be seen, where that differs from how it is held."""
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -82,7 +84,8 @@ class OfflineBatches:
         """This rank's micro-batches; all ranks cut alike, into as many for each."""
         tokens = self.tokens if most_tokens is None else min(self.tokens, most_tokens)
         parts = cut(samples, tokens=tokens, share_prefixes=self.share_prefixes, multiple_of=num_ranks)
-        return (pack([samples[at] for at in part], share=self.share_prefixes) for part in share(parts))
+        shown = self.shown or (lambda sample: sample)
+        return (pack([shown(samples[at]) for at in part], share=self.share_prefixes) for part in share(parts))
 
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> np.ndarray:

@@ -16,7 +16,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "sharegpt": ("conversations", "tools", "system", "group"),
     "alpaca": ("instruction", "input", "output", "instances", "system", "group"),
     "prompt-completion": ("prompt", "completion", "system", "group"),
-    "preference": ("prompt", "chosen", "rejected", "system", "group"),
+    "preference": ("prompt", "chosen", "rejected", "margin", "system", "group"),
+    "judged": ("prompt", "completion", "judgement", "system", "group"),
     "text": ("text", "group"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +26,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "alpaca": ("instruction", "output"),
     "prompt-completion": ("prompt", "completion"),
     "preference": ("chosen", "rejected"),
+    "judged": ("prompt", "completion", "judgement"),
     "text": ("text",),
 }
 

@@ -16,6 +16,7 @@ from etude.records import (
     Content,
     Conversation,
     ImagePart,
+    Judged,
     Message,
     Origin,
     Preference,
@@ -73,7 +74,7 @@ def _with_system(record: Record, system: object) -> Record:
         return replace(record, messages=before + record.messages)
     if isinstance(record, Prompt) and record.messages[0].role not in ("system", "developer"):
         return replace(record, messages=before + record.messages)
-    if isinstance(record, Preference) and record.prompt[0].role not in ("system", "developer"):
+    if isinstance(record, Preference | Judged) and record.prompt[0].role not in ("system", "developer"):
         return replace(record, prompt=before + record.prompt)
     return record
 
@@ -151,7 +152,27 @@ def _preference(values: Values, origin: Origin, need_answer: bool) -> tuple[Reco
             raise RowError(f"{name} does not go on with an answer where the two part")
         if not tail[0].text.strip() and not tail[0].tool_calls:
             raise RowError(f"no answer: {name} is empty")
-    return (Preference(prompt, chosen, rejected, origin),)
+    return (Preference(prompt, chosen, rejected, origin, margin=_number(values.get("margin") or 0.0, "margin")),)
+
+
+def _judged(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
+    held, judgement = values.get("prompt"), values.get("judgement")
+    prompt = messages_or_text(held if isinstance(held, list) else _filled(values, "prompt"), "user")
+    answer = _answer(values, "completion")
+    if not answer[0].text.strip():
+        raise RowError("no answer: completion is empty")
+    told = judgement if isinstance(judgement, bool) else _number(judgement, "judgement")
+    return (Judged(prompt, answer, told, origin),)
+
+
+def _number(value: object, name: str) -> float:
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise RowError(f"{name} holds {kind_of(value)}, not a number") from None
+    if not math.isfinite(found):
+        raise RowError(f"{name} is {found}, not a number")
+    return found
 
 
 def _answer(values: Values, name: str) -> tuple[Message, ...]:
@@ -171,6 +192,7 @@ CONVERTERS: Mapping[str, Callable[[Values, Origin, bool], tuple[Record, ...]]] =
     "alpaca": _alpaca,
     "prompt-completion": _prompt_completion,
     "preference": _preference,
+    "judged": _judged,
     "text": _plain,
 }
 

@@ -15,6 +15,9 @@ LOOKED_AT = 1_000
 MESSAGES = ("messages", "conversation", "conversations", "dialogue", "dialog", "chat")
 PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "user")
 ANSWERS = ("completion", "response", "answer", "output", "solution", "target", "reply", "assistant")
+OPTIONAL = ("tools", "system", "group", "margin")
+"""Fields that are taken from columns of their own name."""
+JUDGEMENTS = ("judgement", "label", "thumb", "thumbs", "rating", "score", "desirable")
 INPUTS = ("input", "context")
 TEXTS = ("text", "content", "document", "body")
 BESIDE_TEXT = frozenset(
@@ -98,7 +101,7 @@ def detect(
         found = FINDERS[name](shapes, feeds, need_answer)
         if found is None:
             continue
-        optional = [field for field in ("tools", "system", "group") if field in FIELDS[name] and field in known]
+        optional = [field for field in OPTIONAL if field in FIELDS[name] and field in known]
         complete: dict[str, Feed] = {name: Feed(column=name) for name in optional}
         complete.update({**found, **feeds})
         layout = Layout(name, complete, _words(name, complete, shapes))
@@ -155,6 +158,14 @@ def _preference(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
     return {**_feeds(chosen="chosen", rejected="rejected", prompt=prompt), **feeds}
 
 
+def _judged(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
+    judgement = _first(JUDGEMENTS, shapes, ("true or false", "a number"))
+    asked = _prompt_completion(shapes, feeds, True)
+    if asked is None or not (judgement or "judgement" in feeds):
+        return None
+    return {**asked, **_feeds(judgement=judgement), **feeds}
+
+
 def _messages(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
     if "messages" in feeds:
         return dict(feeds)
@@ -203,6 +214,7 @@ def _text(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
 
 FINDERS: Mapping[str, Callable[[Shapes, Feeds, bool], Found]] = {
     "preference": _preference,
+    "judged": _judged,
     "messages": _messages,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
@@ -224,7 +236,7 @@ def _words(name: str, feeds: Feeds, shapes: Shapes) -> str:
             parts.append(f"{key} from a template over {', '.join(feed.columns)}")
         elif feed.column != key:
             parts.append(f"{key} from column {feed.column!r}")
-        elif name in ("prompt-completion", "preference", "alpaca"):
+        elif name in ("prompt-completion", "preference", "judged", "alpaca"):
             parts.append(key)
     main = feeds[NEEDED[name][0]].column if NEEDED[name][0] in feeds else None
     words = said.get(name, name)

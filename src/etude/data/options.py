@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "text"]
+Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "text"]
 TOKENS_PER_BATCH = 4096
 OverLength = Literal["error", "drop", "truncate-prompt"]
 

@@ -22,7 +22,7 @@ from etude.data.split import duplicates
 from etude.data.store import StoreWriter, TokenStore
 from etude.data.summary import DataSummary, notes, token_counts
 from etude.errors import DataError, Problems
-from etude.records import Origin, Record, Text
+from etude.records import Judged, Origin, Preference, Record, Text
 
 ROWS_PER_PASS = 2_000
 NUM_EXAMPLES = 3
@@ -93,7 +93,7 @@ class _Way:
     def _add(self, side: _Side, record: Record, made: Sequence[EncodedRow]) -> None:
         if len(side.examples) < NUM_EXAMPLES:
             side.examples.append(made[0])
-        self.writer.add(record.origin, made)
+        self.writer.add(record.origin, made, row_values(record))
 
     def _add_windows(self, side: _Side, record: Text, row: EncodedRow) -> None:
         parts = windows(row, self.max_tokens, self.renderer.num_opening)
@@ -158,6 +158,16 @@ def prepare(
         raise DataError("0 trainable tokens are left", where=what, remedy=_why_nothing(sides[0], max_tokens))
     summary = _summary((records, kept), sides, (samples, held), renderer, over_length=over_length, bad=len(bad))
     return Prepared(samples, held, summary, bad)
+
+
+def row_values(record: Record) -> tuple[float, ...]:
+    """What is known of the record's rows as wholes."""
+    if isinstance(record, Preference):
+        return (record.margin, 0.0)
+    if isinstance(record, Judged):
+        told = record.judgement
+        return (float(told) if not isinstance(told, bool) else 1.0 if told else -1.0, 0.0)
+    return ()
 
 
 def _parts(records: Records) -> Iterator[list[Record]]:

@@ -16,7 +16,7 @@ from etude.data.plain import PROBE, PlainTokenizer
 from etude.data.plan import Kitchen, Plan, Skeleton, Step
 from etude.data.template import Chat, ChatTemplate
 from etude.errors import DataError, ModelError
-from etude.records import Conversation, Message, Preference, Record, Text
+from etude.records import Conversation, Judged, Message, Preference, Record, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,7 +100,8 @@ class Renderer:
         return row
 
     def rows(self, record: Record) -> tuple[RenderedRow, ...]:
-        """The record's sequences: one, or (chosen, rejected) for a Preference."""
+        """The record's sequences: one; (chosen, rejected) for a Preference; for a Judged row the answer, and after the
+        same prompt the answer to the next row's (its own where there is no other)."""
         return tuple(self.encode(self.plans(record)))
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -118,13 +119,14 @@ class Renderer:
     def plan_all(self, records: Sequence[Record]) -> list[tuple[Plan, ...] | DataError]:
         """Each record's plans, or why the template refuses it; many at once cost less than one by one."""
         found: list[tuple[Plan, ...] | DataError] = []
+        others = _next_judged(records)
         chats: list[tuple[int, Chat]] = []
         for at, record in enumerate(records):
             if isinstance(record, Text):
                 found.append((self._text(record),))
-            elif isinstance(record, Conversation | Preference):
+            elif isinstance(record, Conversation | Preference | Judged):
                 found.append(())
-                chats += [(at, chat) for chat in _chats(record)]
+                chats += [(at, chat) for chat in _chats(record, others.get(at))]
             else:
                 kind = type(record).__name__
                 found.append(DataError(f"{kind} rows are not learned from as they are", where=str(record.origin)))
@@ -296,9 +298,19 @@ def _joints(plan: Plan) -> list[tuple[str, str]]:
     return [(left.text[-JOINT:], right.text[:JOINT]) for left, right in pairs if left.text and right.text]
 
 
-def _chats(record: Conversation | Preference) -> list[Chat]:
+def _next_judged(records: Sequence[Record]) -> dict[int, Judged]:
+    """For each judged row the next one, the first after the last."""
+    judged = [(at, record) for at, record in enumerate(records) if isinstance(record, Judged)]
+    following = judged[1:] + judged[:1]
+    return {at: other for (at, _), (_, other) in zip(judged, following, strict=True)}
+
+
+def _chats(record: Conversation | Preference | Judged, other: Judged | None) -> list[Chat]:
     if isinstance(record, Conversation):
         return [(record.messages, record.tools)]
+    if isinstance(record, Judged):
+        asked = tuple(replace(message, weight=0.0) for message in record.prompt)
+        return [(asked + record.answer, ()), (asked + (other or record).answer, ())]
     context = tuple(replace(message, weight=0.0) for message in record.prompt)
     return [(context + record.chosen, ()), (context + record.rejected, ())]
 

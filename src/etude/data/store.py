@@ -1,7 +1,7 @@
 """Prepared rows as a few flat arrays, in memory or mapped from disk: a sample is made when it is asked for.
 
-A row costs its tokens (4 bytes each), 16 bytes of offsets and 12 for each learned stretch, a sample 24 more for where
-it came from. As Python objects it would take some forty times that.
+A row costs its tokens (4 bytes each), 20 bytes of offsets and value, and 12 for each learned stretch, a sample 24 more
+for where it came from. As Python objects it would take some forty times that.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ TYPES: Mapping[str, str] = {
     "span_stop": "i",
     "span_weight": "f",
     "row_span_stop": "q",
+    "row_value": "f",
     "sample_row_stop": "q",
     "file": "i",
     "line": "q",
@@ -84,7 +85,7 @@ class TokenStore(Sequence[Sample]):
         weights = np.zeros(stop - start, dtype=np.float32)
         for span in range(*self._bounds("row_span_stop", at)):
             weights[arrays["span_start"][span] : arrays["span_stop"][span]] = arrays["span_weight"][span]
-        return TokenRow(arrays["tokens"][start:stop], weights)
+        return TokenRow(arrays["tokens"][start:stop], weights, float(arrays["row_value"][at]))
 
     def _bounds(self, name: str, at: int) -> tuple[int, int]:
         stops = self.arrays[name]
@@ -120,9 +121,10 @@ class StoreWriter:
     _ends: list[int] = field(default_factory=list)
     _samples: int = 0
 
-    def add(self, origin: Origin, rows: Sequence[EncodedRow]) -> None:
-        """One more sample."""
+    def add(self, origin: Origin, rows: Sequence[EncodedRow], values: Sequence[float] = ()) -> None:
+        """One more sample; `values` are what is known of its rows as wholes, 0 where left out."""
         held, counts = self._held, self._counts
+        held["row_value"].extend([*values, *[0.0] * (len(rows) - len(values))])
         for row in rows:
             held["tokens"].extend(row.tokens)
             for start, stop, weight in row.spans:

@@ -17,7 +17,7 @@ from etude.evaluation.intervals import mean_interval
 from etude.evaluation.metrics import Metric, Scored, Summary, metric_for
 from etude.evaluation.report import ItemResult, Report
 from etude.evaluation.tasks import Task, as_task
-from etude.records import Conversation, Message, Prompt, Text
+from etude.records import Conversation, Message, Preference, Prompt, Text
 from etude.sampling.options import SampleOptions
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def evaluate(
     with subject.use() as model:
         if task.metric == "perplexity":
             return _score_texts(subject.name, model, task, on_progress=on_progress)
+        if task.metric == "preference":
+            return _score_pairs(subject.name, model, task, on_progress=on_progress)
         return _answer_prompts(subject.name, model, task, batch_rows=batch_rows, on_progress=on_progress)
 
 
@@ -102,6 +104,8 @@ def check_rows(task: Task) -> str:
     """Reads a task's rows as `evaluate` does, without a model, and gives their sha256: mistakes are found early."""
     if task.metric == "perplexity":
         return _read(task, (Conversation, Text)).sha256
+    if task.metric == "preference":
+        return _read(task, Preference).sha256
     return _prompts(task)[0].sha256
 
 
@@ -163,6 +167,47 @@ def _score_texts(name: str, model: LoadedModel, task: Task, *, on_progress: OnPr
         template_sha256=renderer.template_sha256,
         settings=_settings(task),
         intervals={NATS: (low, high), "perplexity": (math.exp(low), math.exp(high))},
+    )
+
+
+def _score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnProgress | None) -> Report:
+    from etude.evaluation.preferences import PREFERENCE, calibration, calibration_error, scored_pairs
+
+    records = _read(task, Preference)
+    pairs = [record for record in records.rows if isinstance(record, Preference)][: task.limit]
+    renderer = Renderer(model.tokenizer)
+    rendered = [renderer.rows(pair) for pair in pairs]
+    _refuse(task, _too_long(model, pairs, [max((a.tokens, b.tokens), key=len) for a, b in rendered], room=0))
+    scored = scored_pairs(model, [(a, b) for a, b in rendered], on_progress=on_progress)
+    items = tuple(
+        ItemResult(
+            id=_item_id(pair, task),
+            prompt=_shown(pair.prompt),
+            reference=_shown(pair.chosen),
+            answer=_shown(pair.rejected),
+            scores=one.scores,
+            details=one.details,
+            prompt_tokens=chosen.answer_start,
+        )
+        for pair, (chosen, _), one in zip(pairs, rendered, scored, strict=True)
+    )
+    summary = {key: sum(one.scores[key] for one in scored) / len(scored) for key in scored[0].scores}
+    tables: dict[str, Any] = {}
+    if model.value_head is not None:
+        tables["calibration"] = calibration(scored)
+        summary["calibration_error"] = calibration_error(tables["calibration"])
+    return Report(
+        task=task.name,
+        metric=PREFERENCE,
+        subject=name,
+        model_hash=model.base_hash,
+        items=items,
+        summary=summary,
+        data_sha256=records.sha256,
+        template_sha256=renderer.template_sha256,
+        settings=_settings(task),
+        intervals={key: mean_interval([one.scores[key] for one in scored]) for key in scored[0].scores},
+        tables=tables,
     )
 
 

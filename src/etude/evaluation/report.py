@@ -14,6 +14,8 @@ A report is also a file, JSON lines. The first line is `{"report": {...}}` with
                         label: macro_f1, unknown (share of answers that are no label)
                         json: micro_precision, micro_recall, micro_f1 (the pairs of all items pooled)
                         perplexity: perplexity, num_tokens (learned ones)
+                        preference: margin, longer_first (what the longer answer would have won), and for a reward model
+                        calibration_error
                         all others: stop_rate (share of answers that ended by themselves), mean_answer_tokens,
                         longest_answer_tokens, mean_prompt_tokens, longest_prompt_tokens
     intervals         name → [low, high], for the scores in `summary`; null for an end that one item cannot give
@@ -24,7 +26,7 @@ A report is also a file, JSON lines. The first line is `{"report": {...}}` with
                              recall, f1}]
     num_items         number of lines that follow
 
-and each further line is an item:
+and each further line is an item (preference: the better answer is `reference`, the other one `answer`):
 
     id, prompt, reference, answer (null for perplexity), scores {name: number}
     details           label: {"label": name or null}; json: {"fields": {name: right | wrong | missing | extra}};

@@ -3,7 +3,7 @@
 name: banking77
 data: test.csv                  # relative to this file; any layout that `etude data show` reads
 columns: {prompt: "Query: {text}", completion: category}
-metric: label                   # exact_match normalized_match label json regex rouge_l perplexity
+metric: label                   # exact_match normalized_match label json regex rouge_l perplexity preference
 labels: [card_arrival, ...]     # label: left out, the data's own references are the labels
 fields: [intent, order.id]      # json: left out, every field of the reference counts
 pattern: '#### (-?\\d+)'         # regex
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from etude.yaml_text import Document, Plain, Where
 
-MetricName = Literal["exact_match", "normalized_match", "label", "json", "regex", "rouge_l", "perplexity"]
+MetricName = Literal["exact_match", "normalized_match", "label", "json", "regex", "rouge_l", "perplexity", "preference"]
 ONLY_FOR = {"labels": "label", "fields": "json", "pattern": "regex"}
 
 

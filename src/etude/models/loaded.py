@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from etude.models.layers.value_head import ValueHead
     from etude.models.options import Checkpointing
 
 
@@ -43,6 +44,8 @@ class LoadedModel:
     """How hidden states are computed (proven by a probe at load)."""
     checkpointing: Checkpointing = "auto"
     """Whether activations are computed again in the backward pass."""
+    value_head: ValueHead | None = None
+    """A number for each place of a row, where the model is a reward model or has a critic."""
 
     @property
     def packs(self) -> bool:

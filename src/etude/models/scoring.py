@@ -49,7 +49,7 @@ def score(
     module: PreTrainedModel, batch: Batch, *, way: Way = "tree", checkpointing: Checkpointing = "never"
 ) -> Tensor:
     """Log-probability in nats of each site's target, float32 [S], differentiable in every trainable weight."""
-    return _log_probabilities(module, site_states(module, batch, way=way, checkpointing=checkpointing), batch.target_S)
+    return log_probabilities(module, site_states(module, batch, way=way, checkpointing=checkpointing), batch.target_S)
 
 
 def log_distributions(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
@@ -90,7 +90,8 @@ def hidden_states(module: PreTrainedModel, batch: Batch, *, recompute: bool = Fa
     return cast("Tensor", out.last_hidden_state[0, : len(batch.tokens_T)])
 
 
-def _log_probabilities(module: PreTrainedModel, hidden_SE: Tensor, target_S: Tensor) -> Tensor:
+def log_probabilities(module: PreTrainedModel, hidden_SE: Tensor, target_S: Tensor) -> Tensor:
+    """Of each site's target in nats, from the states before the head: float32 [S]."""
     head = module.get_output_embeddings()
     scale, softcap = _head_transform(module)
     vocabulary = cast("int", head.weight.shape[0])
@@ -222,7 +223,7 @@ def score_rows(
     samples = [
         Sample(str(i), (TokenRow(row.tokens, (0.0, *[1.0] * (len(row.tokens) - 1))),)) for i, row in enumerate(rows)
     ]
-    for start, stop in _windows([len(row.tokens) for row in rows], tokens_per_batch):
+    for start, stop in windows([len(row.tokens) for row in rows], tokens_per_batch):
         batch = pack(samples[start:stop])
         with torch.no_grad():
             log_probabilities_S = score(model.module, batch.to(model.module.device), way=model.way).cpu()
@@ -232,7 +233,7 @@ def score_rows(
     return scored
 
 
-def _windows(lengths: Sequence[int], limit: int) -> list[tuple[int, int]]:
+def windows(lengths: Sequence[int], limit: int) -> list[tuple[int, int]]:
     """Consecutive runs of rows whose lengths add up to at most `limit` (at least one row each)."""
     windows: list[tuple[int, int]] = []
     start = total = 0

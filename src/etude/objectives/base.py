@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from etude.batch import Batch, Loss, Scores
+from etude.batch import Batch, Loss, Sample, Scores
 
 
 class Objective(Protocol):
@@ -16,8 +16,22 @@ class Objective(Protocol):
         ...
 
     @property
+    def needs_policy(self) -> bool:
+        """Whether `Scores.policy_S`, log-probabilities of the learned tokens, must be computed."""
+        ...
+
+    @property
     def needs_reference(self) -> bool:
         """Whether `Scores.reference_S`, the model before training, must be computed."""
+        ...
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether `Scores.values_S`, a value head's numbers, must be computed; the policy then gets such a head."""
+        ...
+
+    def shown(self, sample: Sample) -> Sample:
+        """The sample as the model is to see it."""
         ...
 
     def count(self, batch: Batch) -> float:
@@ -25,3 +39,18 @@ class Objective(Protocol):
         ...
 
     def loss(self, batch: Batch, scores: Scores) -> Loss: ...
+
+
+class Usual:
+    """What holds for most objectives."""
+
+    needs_policy: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = False
+    needs_values: ClassVar[bool] = False
+
+    def shown(self, sample: Sample) -> Sample:
+        return sample
+
+    def count(self, batch: Batch) -> float:
+        """Samples: what a loss is a mean over where it has one term for each of them."""
+        return float(len(batch.sample_ids))

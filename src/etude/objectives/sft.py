@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
+from etude.objectives.base import Usual
 from etude.records import Conversation, Text
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFT:
+class SFT(Usual):
     """Weighted negative log-likelihood of the learned tokens, in nats per token.
 
     On conversations this is instruction tuning; on plain text, domain adaptation (continued pre-training).
@@ -19,7 +20,6 @@ class SFT:
     kind: Literal["sft"] = "sft"
 
     learns_from: ClassVar[tuple[type, ...]] = (Conversation, Text)
-    needs_reference: ClassVar[bool] = False
 
     def count(self, batch: Batch) -> float:
         return float(batch.weight_S.sum())

@@ -89,7 +89,8 @@ def memory_of(shape: Shape, work: Work) -> Memory:
     quantizing = 0.0 if work.held is None else 4.0 * _largest_linear(shape) * 3
     held = sum(terms[name] for name in ("process", "weights", "learned", "optimizer", "best weights"))
     training = held + terms["gradients"] + terms["activations"] + terms["logits"]
-    reading = terms["process"] + terms["weights"] + 4.0 * shape.largest + quantizing
+    # A GPU gets weights that are ready: they are converted on the way there.
+    reading = terms["process"] + terms["weights"] + (4.0 * shape.largest + quantizing) * (work.where == "cpu")
     answering = held + cache + (_spelled_out(shape, work) if cache else 0.0)
     extra = sum(float(work.bytes_a_number * count) for count in work.second_models.values())
     if cache:

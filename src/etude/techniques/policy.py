@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,10 +13,16 @@ from etude.errors import ModelError
 from etude.models.layers.held import held_layers
 from etude.models.loaded import LoadedModel
 from etude.techniques import PEFT_TYPES, TECHNIQUES, adapter_files, own_format
-from etude.techniques.base import Survey, Technique
+from etude.techniques.base import Survey, Technique, generator_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from etude.models.layers.value_head import ValueHead
+
+VALUE_HEAD = "value_head"
+"""Its name among the trainable weights."""
+HEAD_FILE = "value_head.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,11 @@ class Policy:
         return Before(self)
 
     @property
+    def value_head(self) -> ValueHead | None:
+        """Learns a number for each place of a row, where an objective needs one; among the trainable weights."""
+        return self.model.value_head
+
+    @property
     def num_trainable(self) -> int:
         """Numbers that learn."""
         return sum(parameter.numel() for parameter in self.trainable.values())
@@ -52,7 +63,7 @@ class Policy:
     @property
     def rates(self) -> dict[str, float]:
         """The factor on each weight's learning rate."""
-        return {name: self.technique.rate_of(name) for name in self.trainable}
+        return {name: 1.0 if name == VALUE_HEAD else self.technique.rate_of(name) for name in self.trainable}
 
     def use(self) -> AbstractContextManager[LoadedModel]:
         return self.model.use()
@@ -64,10 +75,14 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Writes what was learned."""
         self.technique.save(self.model, folder)
+        if self.value_head is not None:
+            self.value_head.save(folder)
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
         self.technique.load(self.model, folder)
+        if self.value_head is not None:
+            self.value_head.load(folder)
 
     def merge(self) -> LoadedModel:
         """The plain model that answers the same; the policy cannot be trained further."""
@@ -88,20 +103,42 @@ class Before:
     @contextmanager
     def use(self) -> Iterator[LoadedModel]:
         with self.policy.technique.without(self.policy.model):
-            yield self.policy.model
+            yield replace(self.policy.model, value_head=None)
 
 
-def attach(technique: Technique, model: LoadedModel, *, seed: int = 0, survey: Survey | None = None) -> Policy:
+def attach(
+    technique: Technique,
+    model: LoadedModel,
+    *,
+    seed: int = 0,
+    survey: Survey | None = None,
+    value_head: bool = False,
+) -> Policy:
     """A policy: the technique's weights learn, all others are frozen. Changes the model in place.
 
-    Techniques that choose weights by their gradients ask the `survey` for them.
+    Techniques that choose weights by their gradients ask the `survey` for them. With `value_head` the policy gets one
+    that learns beside the technique's weights.
 
     Raises:
         ConfigError: a target layer that the model does not have.
         ModelError: the model has no layers for this technique, or one is attached already.
     """
     model.module.requires_grad_(False)
-    return Policy(model=model, technique=technique, trainable=technique.attach(model, seed=seed, survey=survey))
+    trainable = technique.attach(model, seed=seed, survey=survey)
+    return _headed(model, technique, trainable, seed=seed) if value_head else Policy(model, technique, trainable)
+
+
+def fresh_value_head(model: LoadedModel, *, seed: int) -> ValueHead:
+    """A head for the model's width, on its device."""
+    from etude.models.layers.value_head import ValueHead
+
+    width = int(model.module.config.get_text_config().hidden_size)
+    return ValueHead(width, generator_of(seed, VALUE_HEAD), device=model.module.device)
+
+
+def _headed(model: LoadedModel, technique: Technique, trainable: Mapping[str, nn.Parameter], *, seed: int) -> Policy:
+    head = fresh_value_head(model, seed=seed)
+    return Policy(replace(model, value_head=head), technique, {**trainable, VALUE_HEAD: head.weight})
 
 
 def attach_adapter(folder: Path, model: LoadedModel) -> Policy:
@@ -113,7 +150,13 @@ def attach_adapter(folder: Path, model: LoadedModel) -> Policy:
     technique = technique_in(folder)
     adapter_files.refuse_other_base(folder, model.base_hash)
     model.module.requires_grad_(False)
-    return Policy(model=model, technique=technique, trainable=technique.reopen(model, folder))
+    trainable = technique.reopen(model, folder)
+    if not (folder / HEAD_FILE).is_file():
+        return Policy(model, technique, trainable)
+    policy = _headed(model, technique, trainable, seed=0)
+    assert policy.value_head is not None
+    policy.value_head.load(folder)
+    return policy
 
 
 def technique_in(folder: Path) -> Technique:

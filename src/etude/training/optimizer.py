@@ -12,6 +12,8 @@ from etude.training.options import TrainOptions
 
 STATE = ("exp_avg", "exp_avg_sq", "step")
 NORM_PARTS = 64
+WIDENED_NUMBERS = 1 << 26
+"""Gradients of 16-bit weights that are float32 at once, where no kernel updates them."""
 
 
 class MasterAdamW:
@@ -60,27 +62,42 @@ class MasterAdamW:
 
     def step(self, *, learning_rate: float, gradient_scale: float) -> None:
         """One update with gradients multiplied by `gradient_scale`; gradients are cleared. Never waits for a GPU."""
-        grads: list[Tensor] = []
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate * group["rate"]
+        waiting = [name for name, p in self.trainable.items() if p is self.masters[name] and p.grad is not None]
+        widened = 0
         for name, parameter in self.trainable.items():
-            if parameter.grad is None:
+            if parameter.grad is None or parameter is self.masters[name]:
                 continue
-            if parameter is not self.masters[name] and kernels.computes(parameter.grad):
+            if kernels.computes(parameter.grad):
                 self._update_at_once(name, parameter, gradient_scale)
-            else:
-                grads.append(parameter.grad.float())  # itself where it is float32
-                self.masters[name].grad = grads[-1]
-            if parameter is not self.masters[name]:
                 parameter.grad = None
-        if gradient_scale != 1.0 and grads:
-            torch._foreach_mul_(grads, gradient_scale)
+                continue
+            waiting.append(name)
+            widened += parameter.numel()
+            if widened >= WIDENED_NUMBERS:
+                self._update(waiting, gradient_scale)
+                waiting, widened = [], 0
+        self._update(waiting, gradient_scale)
+        self.clear()
+
+    def _update(self, names: list[str], gradient_scale: float) -> None:
+        """torch's AdamW on these, the only ones whose gradient it sees; those of 16-bit weights are widened first."""
+        if not names:
+            return
+        thin = [name for name in names if self.trainable[name] is not self.masters[name]]
+        for name in thin:
+            grad = self.trainable[name].grad
+            assert grad is not None
+            self.masters[name].grad, self.trainable[name].grad = grad.float(), None
+        if gradient_scale != 1.0:
+            torch._foreach_mul_([self.masters[name].grad for name in names], gradient_scale)
         self.adamw.step()
-        thin = [n for n, master in self.masters.items() if master.grad is not None and master is not self.trainable[n]]
         if thin:
             with torch.no_grad():
                 torch._foreach_copy_([self.trainable[name] for name in thin], [self.masters[name] for name in thin])
-        self.clear()
+        for name in names:
+            self.masters[name].grad = None
 
     def _update_at_once(self, name: str, parameter: nn.Parameter, gradient_scale: float) -> None:
         master, grad = self.masters[name], parameter.grad

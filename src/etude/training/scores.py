@@ -5,17 +5,26 @@ from __future__ import annotations
 import torch
 
 from etude.batch import Batch, Scores
-from etude.models.scoring import score
+from etude.errors import ModelError
+from etude.models.scoring import log_probabilities, score, site_states
 from etude.objectives.base import Objective
 from etude.techniques.policy import Policy
 
 
 def scores_of(policy: Policy, batch: Batch, objective: Objective) -> Scores:
-    """Policy scores, differentiable; reference scores, by the model before training, where they are needed."""
-    reference = None
+    """Policy scores and values, differentiable; reference scores, by the model before training, where needed."""
+    reference_S = values_S = None
     if objective.needs_reference:
         with torch.no_grad(), policy.base.use() as before:
-            reference = score(before.module, batch, way=before.way)
+            reference_S = score(before.module, batch, way=before.way)
     model = policy.model
-    policy_S = score(model.module, batch, way=model.way, checkpointing=model.checkpointing)
-    return Scores(policy_S=policy_S, reference_S=reference)
+    hidden_SE = site_states(model.module, batch, way=model.way, checkpointing=model.checkpointing)
+    if objective.needs_values:
+        if policy.value_head is None:
+            raise ModelError("has no value head", where=policy.name, remedy="attach the technique with value_head=True")
+        values_S = policy.value_head(hidden_SE)
+    if objective.needs_policy:
+        policy_S = log_probabilities(model.module, hidden_SE, batch.target_S)
+    else:
+        policy_S = hidden_SE.new_zeros(len(batch.target_S), dtype=torch.float32)
+    return Scores(policy_S=policy_S, reference_S=reference_S, values_S=values_S)

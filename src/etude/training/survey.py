@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from etude.objectives.base import Objective
 from etude.techniques.base import Technique, Visit
-from etude.techniques.policy import Policy
+from etude.techniques.policy import Policy, fresh_value_head
 from etude.training.scores import scores_of
 from etude.training.source import StepSource
 
@@ -29,7 +30,8 @@ class TrainingSurvey:
 
     def __call__(self, weights: Mapping[str, nn.Parameter], visit: Visit, *, samples: int) -> None:
         """Shows each weight's gradient of the mean loss of each micro-batch; no gradient outlives its visit."""
-        policy = Policy(model=self.model, technique=self.technique, trainable=weights)
+        head = fresh_value_head(self.model, seed=self.seed) if self.objective.needs_values else None
+        policy = Policy(replace(self.model, value_head=head), self.technique, weights)
         for weight in weights.values():
             weight.requires_grad_(True)
         hooks = [weight.register_post_accumulate_grad_hook(_shown(name, visit)) for name, weight in weights.items()]

@@ -1,0 +1,74 @@
+"""How often a model puts the better of two answers first: by its value head, else by how likely it finds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from etude.batch import TokenRow
+
+if TYPE_CHECKING:
+    from etude.data.render import RenderedRow
+    from etude.evaluation.metrics import Scored
+    from etude.models.loaded import LoadedModel
+
+PREFERENCE = "preference"
+BINS = 5
+OnProgress = Callable[[int, int], None]
+
+
+def scored_pairs(
+    model: LoadedModel,
+    pairs: Sequence[tuple[RenderedRow, RenderedRow]],
+    *,
+    on_progress: OnProgress | None = None,
+) -> list[Scored]:
+    """For each (chosen, rejected), 1 where the chosen one is put first, 0 where the other is, 0.5 where neither is."""
+    from etude.evaluation.metrics import Scored
+    from etude.models.rewarding import likelihoods_of, rewards_of
+
+    rows = [row for pair in pairs for row in pair]
+    if model.value_head is not None:
+        found = rewards_of(model, [row.tokens for row in rows], on_progress=on_progress)
+        by = "reward"
+    else:
+        plain = [TokenRow(row.tokens, row.weights) for row in rows]
+        found = likelihoods_of(model, plain, on_progress=on_progress)
+        by = "likelihood"
+    scored = []
+    for place, (chosen, rejected) in enumerate(pairs):
+        margin = found[2 * place] - found[2 * place + 1]
+        details = {"by": by, "chosen": found[2 * place], "rejected": found[2 * place + 1]}
+        scores = {
+            PREFERENCE: _before(margin),
+            "margin": margin,
+            "longer_first": _before(chosen.num_learned - rejected.num_learned),
+        }
+        scored.append(Scored(scores, details))
+    return scored
+
+
+def _before(difference: float) -> float:
+    return 0.5 if difference == 0 else float(difference > 0)
+
+
+def calibration(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Pairs by how sure the rewards were (σ of the margin's size): what was promised, and what came true."""
+    sure = sorted((1 / (1 + math.exp(-min(abs(one.scores["margin"]), 50.0))), one.scores[PREFERENCE]) for one in scored)
+    size = max(1, -(-len(sure) // BINS))
+    parts = [sure[at : at + size] for at in range(0, len(sure), size)]
+    return [
+        {
+            "count": len(part),
+            "promised": sum(promised for promised, _ in part) / len(part),
+            "came_true": sum(true for _, true in part) / len(part),
+        }
+        for part in parts
+    ]
+
+
+def calibration_error(table: Sequence[dict[str, Any]]) -> float:
+    """Mean distance between promised and come true, over pairs (https://arxiv.org/abs/1706.04599)."""
+    total = sum(part["count"] for part in table)
+    return float(sum(part["count"] * abs(part["promised"] - part["came_true"]) for part in table) / total)

@@ -1,0 +1,34 @@
+"""Odds-ratio preference optimisation: imitation and preference in one, without a reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from etude.batch import Batch, Loss, Scores
+from etude.objectives.base import Usual
+from etude.objectives.pair_figures import pair_figures, pair_problems
+from etude.objectives.rows import log_sigmoid, pairs, row_means
+from etude.records import Preference
+
+
+@dataclass(frozen=True, kw_only=True)
+class ORPO(Usual):
+    """Learn the chosen answers word for word, and raise their odds over the rejected ones'."""
+
+    kind: Literal["orpo"] = "orpo"
+    beta: float = 0.1
+    """Weight of the odds ratio (λ of https://arxiv.org/abs/2403.07691)."""
+
+    learns_from: ClassVar[tuple[type, ...]] = (Preference,)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(setting, what is wrong with it) for every setting out of range."""
+        return pair_problems(self)
+
+    def loss(self, batch: Batch, scores: Scores) -> Loss:
+        means_R = row_means(batch, scores.policy_S)
+        odds_R = means_R - (-means_R.exp().clamp(max=1 - 1e-7)).log1p()
+        chosen, rejected = pairs(odds_R)
+        losses_P = -pairs(means_R)[0] - self.beta * log_sigmoid(chosen - rejected)
+        return Loss(total=losses_P.sum(), sums=pair_figures(self.beta, *pairs(means_R)))

@@ -1,0 +1,38 @@
+"""What is logged of preference pairs, whatever the loss, and what their settings may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def pair_figures(beta: float, chosen_P: Tensor, rejected_P: Tensor) -> Mapping[str, Tensor]:
+    """Sums over pairs: how often the chosen answer gained more, by how much, and what both gained, in nats."""
+    chosen_P, rejected_P = chosen_P.detach(), rejected_P.detach()
+    return {
+        "accuracy": (chosen_P > rejected_P).to(chosen_P.dtype).sum(),
+        "margin": (beta * (chosen_P - rejected_P)).sum(),
+        "chosen": chosen_P.sum(),
+        "rejected": rejected_P.sum(),
+    }
+
+
+def pair_problems(options: Any) -> list[tuple[str, str]]:
+    """(setting, what is wrong with it) of an objective of pairs."""
+    found: list[tuple[str, str]] = []
+    if options.beta <= 0:
+        found.append(("beta", f"must be above 0, got {options.beta:g}"))
+    smoothing = getattr(options, "label_smoothing", 0.0)
+    kind = getattr(options, "loss_type", "sigmoid")
+    if not 0 <= smoothing < 0.5:
+        found.append(("label_smoothing", f"must be from 0 to below 0.5, got {smoothing:g}"))
+    elif kind == "exo_pair" and not smoothing:
+        found.append(("label_smoothing", "must be above 0 with exo_pair, such as 0.001"))
+    if getattr(options, "nll", 0.0) < 0:
+        found.append(("nll", f"must not be below 0, got {options.nll:g}"))
+    if not 0 <= getattr(options, "tail_share", 1.0) <= 1:
+        found.append(("tail_share", f"must be from 0 to 1, got {options.tail_share:g}"))
+    return found
