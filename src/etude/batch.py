@@ -27,7 +27,9 @@ class TokenRow:
     tokens: Sequence[int] | NDArray[np.int32]
     weights: Sequence[float] | NDArray[np.float32]
     value: float = 0.0
-    """What is known of the row as a whole, by the objective: a judgement, a margin, an advantage."""
+    """What is known of the row as a whole, by the objective: a judgement, a margin, a reward."""
+    given: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Further numbers for each token, by name: log-probabilities when it was written, advantages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,23 @@ class Batch:
     """Index into `sample_ids` for each row."""
     num_row_tokens: int
     """Tokens of all rows before sharing: what a padded or flat batch would have computed, padding left out."""
+    given_S: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further numbers for each site, by name, float32."""
+
+    @property
+    def lengths_S(self) -> Tensor:
+        """For each site, how many sites its row has, float32."""
+        import torch
+
+        counts_R = torch.bincount(self.row_S, minlength=self.num_rows)
+        return counts_R[self.row_S].float()
+
+    def given(self, name: str, otherwise: Tensor | None = None) -> Tensor:
+        """Numbers that came with the rows; an error where they did not and nothing stands in for them."""
+        found = self.given_S.get(name, otherwise)
+        if found is None:
+            raise EtudeError(f"the objective asked for {name!r}, which the rows did not bring")
+        return found
 
     @property
     def num_rows(self) -> int:
@@ -85,7 +104,8 @@ class Batch:
     def to(self, where: device | str) -> Batch:
         """The same batch with its tensors on another device."""
         names = ("tokens_T", "position_T", "end_T", "site_S", "target_S", "weight_S", "row_S", "value_R")
-        return replace(self, **{name: getattr(self, name).to(where) for name in names})
+        given_S = {name: one.to(where) for name, one in self.given_S.items()}
+        return replace(self, given_S=given_S, **{name: getattr(self, name).to(where) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

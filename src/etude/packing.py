@@ -73,6 +73,7 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
         sample_ids=tuple(sample.id for sample in samples),
         sample_of_row=tuple(i for i, sample in enumerate(samples) for _ in sample.rows),
         num_row_tokens=sum(len(row.tokens) for row in rows),
+        given_S=_given(rows),
     )
 
 
@@ -156,6 +157,15 @@ def _ends(tree: _Tree) -> np.ndarray:
             tree.end[parent] = max(tree.end[parent], tree.end[i])
     lengths = [segment.stop - segment.start for segment in tree.segments]
     return np.repeat(np.asarray(tree.end, dtype=np.int64), lengths)
+
+
+def _given(rows: Sequence[TokenRow]) -> dict[str, torch.Tensor]:
+    """Each named number of the learned tokens, in the order of the sites; all rows bring the same names."""
+    found: dict[str, torch.Tensor] = {}
+    for name in rows[0].given:
+        parts = [np.asarray(row.given[name], dtype=np.float32)[np.flatnonzero(row.weights)] for row in rows]
+        found[name] = torch.from_numpy(np.concatenate(parts))
+    return found
 
 
 def _sites(rows: Sequence[TokenRow], tree: _Tree) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

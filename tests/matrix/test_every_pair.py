@@ -23,6 +23,7 @@ PAIRS_OF_ANSWERS = [
 ROWS = {
     "sft": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)],
     **dict.fromkeys(("dpo", "orpo", "simpo", "cpo", "reward"), PAIRS_OF_ANSWERS),
+    "grpo": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)],
     "kto": [{"prompt": f"is it {i}?", "completion": f"the dog {i % 3}", "label": i % 2 == 0} for i in range(24)],
 }
 """What each objective learns from."""
@@ -53,6 +54,13 @@ def test_it_trains_and_is_opened_again(technique: str, objective: str, tmp_path:
         "objective": objective,
         "training": {"steps": 6, "batch_rows": 4, "learning_rate": 5e-3, "save_every": 3},
     }
+    if objective == "grpo":
+        content["rollouts"] = {
+            "group": 2,
+            "max_new_tokens": 6,
+            "rewards": [{"kind": "python", "function": "odd.py:odd"}],
+        }
+        (tmp_path / "odd.py").write_text("def odd(prompt, answer, reference):\n    return len(answer) % 3\n")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     run_file = load_run_file(tmp_path / "run.yaml")
     finished = fine_tune(replace(run_file, output=str(tmp_path / "run")))

@@ -35,7 +35,7 @@ def test_it_is_the_mean_over_all_learned_tokens() -> None:
     learned = torch.cat([one[torch.tensor(row.weights[1:]) > 0] for one, row in zip(scored, rows, strict=True)])
     for tokens in (10_000, 1):
         source = OfflineBatches(samples=heldout().samples, tokens=tokens)
-        assert heldout_loss(policy, source, SFT(), Ranks()) == pytest.approx(-float(learned.mean()), abs=1e-5)
+        assert heldout_loss(policy, source, SFT(), Ranks())[0] == pytest.approx(-float(learned.mean()), abs=1e-5)
 
 
 def test_dropout_is_off_and_no_gradient_is_left() -> None:
@@ -43,14 +43,14 @@ def test_dropout_is_off_and_no_gradient_is_left() -> None:
     for policy in (plain, dropping):
         for parameter in policy.trainable.values():
             parameter.data.fill_(0.1)
-    assert heldout_loss(plain, heldout(), SFT(), Ranks()) == heldout_loss(dropping, heldout(), SFT(), Ranks())
+    assert heldout_loss(plain, heldout(), SFT(), Ranks())[0] == heldout_loss(dropping, heldout(), SFT(), Ranks())[0]
     assert all(parameter.grad is None for parameter in dropping.trainable.values())
 
 
 def test_held_out_samples_that_learn_nothing_are_a_clear_error() -> None:
     source = OfflineBatches(samples=(Sample("a", (TokenRow((3, 4), (0.0, 0.0)),)),))
     with pytest.raises(DataError, match="held-out samples: 0 learned tokens"):
-        heldout_loss(small_policy(), source, SFT(), Ranks())
+        heldout_loss(small_policy(), source, SFT(), Ranks())[0]
 
 
 @given(losses=st.lists(st.floats(0, 10) | st.sampled_from([math.nan, math.inf]), min_size=1, max_size=12))
@@ -99,14 +99,14 @@ def test_keep_best_hands_back_the_weights_with_the_lowest_loss() -> None:
     assert trained.heldout_loss == best
     assert trained.best_step == looks(seen).index(best) + 1
     assert equal(weights_of(trained.policy), seen.weights[trained.best_step - 1])
-    assert heldout_loss(trained.policy, heldout(), SFT(), Ranks()) == best
+    assert heldout_loss(trained.policy, heldout(), SFT(), Ranks())[0] == best
 
 
 def test_without_keep_best_the_last_weights_and_their_loss_are_handed_back() -> None:
     trained, seen = overfitting(keep_best=False)
     assert equal(weights_of(trained.policy), seen.weights[-1])
     assert trained.heldout_loss == looks(seen)[-1]
-    assert heldout_loss(trained.policy, heldout(), SFT(), Ranks()) == trained.heldout_loss
+    assert heldout_loss(trained.policy, heldout(), SFT(), Ranks())[0] == trained.heldout_loss
 
 
 @pytest.mark.parametrize("patience", [1, 3])

@@ -12,6 +12,7 @@ from etude.evaluation.options import EvaluationOptions
 from etude.exporting.targets import Target
 from etude.models.options import ModelOptions
 from etude.planning.options import PlanningOptions
+from etude.sampling.rollout_options import RolloutOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
 
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, Section] = {
     "data": Section(DataOptions, required=True, says="where the examples are, as in 'data: {train: rows.jsonl}'"),
     "technique": Section(object),
     "objective": Section(object),
+    "rollouts": Section(RolloutOptions),
     "training": Section(TrainOptions),
     "evaluation": Section(EvaluationOptions),
     "logging": Section(LoggingOptions),

@@ -11,6 +11,8 @@ from etude.data.options import DataOptions
 from etude.data.sources import REFUSED, ROWS, TEXTS
 from etude.evaluation.options import EvaluationOptions
 from etude.models.options import ModelOptions
+from etude.sampling.rewards.options import RewardOptions
+from etude.sampling.rollout_options import RolloutOptions
 from etude.yaml_text import Where
 
 DATA_SUFFIXES = tuple({**ROWS, **TEXTS, **REFUSED})
@@ -30,7 +32,14 @@ def _resolved(section: object, folder: Path) -> object:
         return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks))
     if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
         return replace(section, name=_absolute(section.name, folder))
+    if isinstance(section, RolloutOptions):
+        return replace(section, rewards=tuple(_reward_resolved(reward, folder) for reward in section.rewards))
     return section
+
+
+def _reward_resolved(reward: RewardOptions, folder: Path) -> RewardOptions:
+    run, function = (None if name is None else _absolute(name, folder) for name in (reward.run, reward.function))
+    return replace(reward, run=run, function=function)
 
 
 def missing_files(sections: Mapping[str, object], folder: Path) -> list[tuple[Where, str]]:
@@ -43,6 +52,13 @@ def missing_files(sections: Mapping[str, object], folder: Path) -> list[tuple[Wh
         named["data", "holdout"] = data.holdout
     if isinstance(evaluation, EvaluationOptions):
         named.update({("evaluation", "tasks", index): task for index, task in enumerate(evaluation.tasks)})
+    rollouts = sections.get("rollouts")
+    if isinstance(rollouts, RolloutOptions):
+        for index, reward in enumerate(rollouts.rewards):
+            if reward.run is not None:
+                named["rollouts", "rewards", index, "run"] = reward.run
+            if reward.function is not None:
+                named["rollouts", "rewards", index, "function"] = reward.function.rpartition(":")[0]
     if isinstance(model, ModelOptions) and Path(model.name).is_absolute():
         named["model", "name"] = model.name
     return [(where, _missing(Path(name))) for where, name in named.items() if not Path(name).exists()]

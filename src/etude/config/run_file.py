@@ -12,6 +12,7 @@ from etude.evaluation.options import EvaluationOptions
 from etude.exporting.targets import Target, obstacles
 from etude.models.options import ModelOptions
 from etude.planning.options import PlanningOptions
+from etude.sampling.rollout_options import RolloutOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
 
@@ -39,6 +40,8 @@ class RunFile:
     """Which weights learn; `kind` picks the technique (lora when left out)."""
     objective: Objective
     """What is learned; `kind` picks the objective (sft when left out)."""
+    rollouts: RolloutOptions = field(default_factory=RolloutOptions)
+    """How answers are written and rewarded, for objectives that learn from the model's own."""
     training: TrainOptions = field(default_factory=TrainOptions)
     """How long, how fast and how carefully to train."""
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
@@ -59,6 +62,12 @@ class RunFile:
             for name, value in (("patience", self.training.patience), ("heldout_every", self.training.heldout_every)):
                 if value is not None:
                     found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
+        if self.objective.online and not self.rollouts.rewards:
+            found.append(("rollouts.rewards", f"missing; the objective {self.objective.kind!r} learns from rewards"))
+        if self.objective.online and self.training.batch_rows % self.rollouts.group:
+            found.append(
+                ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")
+            )
         found += [(one.setting, one.says) for one in obstacles(self.target, self.technique) if one.refused]
         return found
 

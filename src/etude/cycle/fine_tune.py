@@ -18,6 +18,7 @@ from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
 from etude.cycle.foresee import Foreseen, foresee
 from etude.cycle.measure import Measuring, measure, tasks_of
+from etude.cycle.online import heldout_look, rollouts_of
 from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
@@ -27,6 +28,7 @@ from etude.errors import EtudeError, Interrupted, Problems, StorageError
 from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
 from etude.models.loaded import LoadedModel
+from etude.objectives.sft import SFT
 from etude.pages.report import write_report
 from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
@@ -40,6 +42,7 @@ from etude.training.progress import Hook, Progress
 from etude.training.ranks import Ranks
 from etude.training.saving import Place
 from etude.training.signals import stop_requests_interrupt
+from etude.training.source import Look, StepSource, SweepSource
 from etude.training.survey import TrainingSurvey
 
 RESUME = "the same command with --resume"
@@ -206,7 +209,7 @@ def _lead(work: _Work) -> Finished:
     with work.phase("measure tuned"):
         after = measure(measuring, policy, tasks, base=False)
     with work.phase("measure gap"):
-        gap = gap_of(policy, prepared, run_file.objective, show)
+        gap = None if run_file.objective.online else gap_of(policy, prepared, run_file.objective, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
     save_verdicts(run.verdict_file, verdicts, gap)
     manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens, actual=actual)
@@ -281,7 +284,9 @@ def _attached(run_file: RunFile, model: LoadedModel, prepared: Prepared) -> Poli
     """The policy; techniques that choose weights by data see the first training rows."""
     seed, technique = run_file.training.seed, run_file.technique
     source = _source(run_file, prepared.samples)
-    survey = TrainingSurvey(model, technique, source, run_file.objective, seed=seed)
+    # What an online objective learns from is not written yet: the rows' own answers stand in for it.
+    looked_through = SFT() if run_file.objective.online else run_file.objective
+    survey = TrainingSurvey(model, technique, source, looked_through, seed=seed)
     return attach(technique, model, seed=seed, survey=survey, value_head=run_file.objective.needs_values)
 
 
@@ -295,7 +300,7 @@ def prepare_policy(run_file: RunFile, show: Show) -> tuple[Policy, OfflineBatche
 def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) -> Trained:
     run_file, run = work.run_file, work.run
     durable.require_space(run.path, _bytes_needed(policy, run_file.training.keep_checkpoints))
-    heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
+    source, heldout = _sources(run_file, policy, prepared, run.path)
     outward = outward_log(run_file.logging, run.path, run_id=manifest.run_id)
     place = Place(
         folder=run.path,
@@ -316,7 +321,7 @@ def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) 
         hooks: list[Hook] = [tell, outward, *([work.profile] if work.profile else []), *work.hooks]
         return train(
             policy,
-            _source(run_file, prepared.samples),
+            source,
             run_file.objective,
             options=run_file.training,
             heldout=heldout,
@@ -330,16 +335,27 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
     """Another rank than the main one: the same data and weights, its share of each step, nothing written."""
     prepared = prepare_rows(run_file, Quiet(), quarantine=None)
     policy = _attached(run_file, load(run_file.model, held=run_file.technique.base_held_as), prepared)
-    heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
+    source, heldout = _sources(run_file, policy, prepared, None)
     train(
         policy,
-        _source(run_file, prepared.samples),
+        source,
         run_file.objective,
         options=run_file.training,
         heldout=heldout,
         place=Place(folder=Path(run_file.output), run_id="", resume=resume),
         ranks=ranks,
     )
+
+
+def _sources(
+    run_file: RunFile, policy: Policy, prepared: Prepared, folder: Path | None
+) -> tuple[StepSource, SweepSource | Look | None]:
+    """What the loop pulls steps from, and what it looks at in between; answers go to the folder before use."""
+    if run_file.objective.online:
+        rollouts = rollouts_of(run_file, policy, prepared, folder)
+        return rollouts, heldout_look(rollouts, prepared, policy)
+    heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
+    return _source(run_file, prepared.samples), heldout
 
 
 def _source(run_file: RunFile, samples: Sequence[Sample]) -> OfflineBatches:

@@ -41,6 +41,7 @@ def lines_about(progress: Progress) -> Iterator[str]:
         yield (
             f"update {progress.step}/{progress.num_steps}: loss {progress.loss:.4f}, held out "
             f"{progress.heldout_loss:.4f}, {progress.tokens / progress.seconds:,.0f} tokens/s"
+            + "".join(f", {name} {value:.3g}" for name, value in progress.heldout_figures.items())
         )
     if progress.skipped is not None:
         yield f"update {progress.step} was skipped: {progress.skipped}"

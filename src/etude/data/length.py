@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from etude.data.render import EncodedRow, Renderer
-from etude.records import Conversation, Judged, Message, Preference, Record
+from etude.records import Conversation, Judged, Message, Preference, Prompt, Record
 
 ATTEMPTS = 64
 CONTEXT = ("user", "tool", "function", "ipython")
@@ -42,9 +42,9 @@ def shorten(record: Record, renderer: Renderer, max_tokens: int) -> Record | Non
     """The record with text taken from the left of its longest prompt messages until it fits; None if it cannot.
 
     Only contents that are not learned are cut (the system message last), never the template, never an answer; judged
-    rows are never cut, for their second answer belongs to another prompt.
+    rows and bare prompts are never cut.
     """
-    if isinstance(record, Judged):
+    if isinstance(record, Judged | Prompt):
         return None
     for attempt in range(ATTEMPTS):
         excess = max(len(row.tokens) for row in renderer.encoded(renderer.plans(record))) - max_tokens

@@ -22,7 +22,7 @@ from etude.data.split import duplicates
 from etude.data.store import StoreWriter, TokenStore
 from etude.data.summary import DataSummary, notes, token_counts
 from etude.errors import DataError, Problems
-from etude.records import Judged, Origin, Preference, Record, Text
+from etude.records import Judged, Origin, Preference, Prompt, Record, Text
 
 ROWS_PER_PASS = 2_000
 NUM_EXAMPLES = 3
@@ -81,7 +81,7 @@ class _Way:
             self._take_one(side, record, list(islice(encoded, len(each))))
 
     def _take_one(self, side: _Side, record: Record, made: Sequence[EncodedRow]) -> None:
-        if not all(row.learns for row in made):
+        if not all(row.learns for row in made) and not isinstance(record, Prompt):
             side.bad.append(BadRow(record.origin, "0 tokens to learn: every answer has weight 0", ""))
         elif max(len(row.tokens) for row in made) <= self.max_tokens:
             self._add(side, record, made)
@@ -93,6 +93,7 @@ class _Way:
     def _add(self, side: _Side, record: Record, made: Sequence[EncodedRow]) -> None:
         if len(side.examples) < NUM_EXAMPLES:
             side.examples.append(made[0])
+        side.counts["prompts"] += isinstance(record, Prompt)
         self.writer.add(record.origin, made, row_values(record))
 
     def _add_windows(self, side: _Side, record: Text, row: EncodedRow) -> None:
@@ -154,7 +155,7 @@ def prepare(
         _check(sides, records, max_tokens=max_tokens, over_length=over_length)
         enough_good(new, good=total - len(new), what=what, max_bad_share=max_bad_share, quarantined=quarantine)
         samples, held = writer.finish()
-    if not samples.num_learned():
+    if not samples.num_learned() and not sides[0].counts["prompts"]:
         raise DataError("0 trainable tokens are left", where=what, remedy=_why_nothing(sides[0], max_tokens))
     summary = _summary((records, kept), sides, (samples, held), renderer, over_length=over_length, bad=len(bad))
     return Prepared(samples, held, summary, bad)

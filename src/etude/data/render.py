@@ -16,7 +16,7 @@ from etude.data.plain import PROBE, PlainTokenizer
 from etude.data.plan import Kitchen, Plan, Skeleton, Step
 from etude.data.template import Chat, ChatTemplate
 from etude.errors import DataError, ModelError
-from etude.records import Conversation, Judged, Message, Preference, Record, Text
+from etude.records import Conversation, Judged, Message, Preference, Prompt, Record, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -120,20 +120,25 @@ class Renderer:
         """Each record's plans, or why the template refuses it; many at once cost less than one by one."""
         found: list[tuple[Plan, ...] | DataError] = []
         others = _next_judged(records)
-        chats: list[tuple[int, Chat]] = []
+        chats: dict[bool, list[tuple[int, Chat]]] = {False: [], True: []}
         for at, record in enumerate(records):
+            found.append(())
             if isinstance(record, Text):
-                found.append((self._text(record),))
+                found[at] = (self._text(record),)
+            elif isinstance(record, Prompt):
+                asked = tuple(replace(message, weight=0.0) for message in record.messages)
+                chats[True].append((at, (asked, ())))
             elif isinstance(record, Conversation | Preference | Judged):
-                found.append(())
-                chats += [(at, chat) for chat in _chats(record, others.get(at))]
+                chats[False] += [(at, chat) for chat in _chats(record, others.get(at))]
             else:
                 kind = type(record).__name__
-                found.append(DataError(f"{kind} rows are not learned from as they are", where=str(record.origin)))
-        for (at, _), plan in zip(chats, self._chats([chat for _, chat in chats]) if chats else (), strict=True):
-            before = found[at]
-            if not isinstance(before, DataError):
-                found[at] = plan if isinstance(plan, DataError) else (*before, plan)
+                found[at] = DataError(f"{kind} rows are not learned from as they are", where=str(record.origin))
+        for answer, asked_for in chats.items():
+            plans = self._chats([chat for _, chat in asked_for], answer=answer) if asked_for else ()
+            for (at, _), plan in zip(asked_for, plans, strict=True):
+                before = found[at]
+                if not isinstance(before, DataError):
+                    found[at] = plan if isinstance(plan, DataError) else (*before, plan)
         return found
 
     def encode(self, plans: Sequence[Plan]) -> list[RenderedRow]:

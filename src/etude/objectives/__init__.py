@@ -8,4 +8,5 @@ OBJECTIVES = {
     "cpo": "etude.objectives.cpo:CPO",
     "kto": "etude.objectives.kto:KTO",
     "reward": "etude.objectives.reward:Reward",
+    "grpo": "etude.objectives.grpo:GRPO",
 }

@@ -30,6 +30,11 @@ class Objective(Protocol):
         """Whether `Scores.values_S`, a value head's numbers, must be computed; the policy then gets such a head."""
         ...
 
+    @property
+    def online(self) -> bool:
+        """Whether it learns from answers that the policy itself writes; it then has `advantages` of their rewards."""
+        ...
+
     def shown(self, sample: Sample) -> Sample:
         """The sample as the model is to see it."""
         ...
@@ -47,6 +52,7 @@ class Usual:
     needs_policy: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = False
     needs_values: ClassVar[bool] = False
+    online: ClassVar[bool] = False
 
     def shown(self, sample: Sample) -> Sample:
         return sample

@@ -29,21 +29,22 @@ def heldout_loss(
     *,
     room: Room | None = None,
     update: int = 0,
-) -> float:
-    """The objective's loss over all held-out samples, without dropout; the same on every rank.
+) -> tuple[float, dict[str, float]]:
+    """The objective's loss over all held-out samples, without dropout, and its figures; the same on every rank.
 
     Raises:
         DataError: nothing in them is learned.
         EtudeError: memory ran out on a single sample.
     """
     room = room or Room()
-    sums: list[tuple[float, float]] = []
+    sums: list[tuple[float, float, dict[str, float]]] = []
 
     def add(batch: Batch) -> None:
         placed = batch.to(policy.model.module.device)
-        total = float(objective.loss(placed, scores_of(policy, placed, objective)).total)
+        found = objective.loss(placed, scores_of(policy, placed, objective))
         faults.demand("heldout.pass", len(batch.tokens_T))
-        sums.append((total, objective.count(placed)))
+        figures = {name: float(value) for name, value in found.sums.items()}
+        sums.append((float(found.total), objective.count(placed), figures))
 
     while True:
         sums.clear()
@@ -51,11 +52,13 @@ def heldout_loss(
         with suppress(Smaller), torch.no_grad():
             room.passes(batches, add, ranks, update=update)
             break
-    total = ranks.sum(sum((loss for loss, _ in sums), 0.0))
-    count = ranks.sum(sum((number for _, number in sums), 0.0))
+    total = ranks.sum(sum((loss for loss, _, _ in sums), 0.0))
+    count = ranks.sum(sum((number for _, number, _ in sums), 0.0))
     if not count > 0:
         raise DataError("0 learned tokens", where="held-out samples", remedy="hold out rows with answers, or none")
-    return total / count
+    names = sums[0][2] if sums else {}
+    figures = ranks.sum_named({name: sum(each[name] for _, _, each in sums) for name in names})
+    return total / count, {name: value / count for name, value in figures.items()}
 
 
 @dataclass(slots=True)

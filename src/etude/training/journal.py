@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,9 +43,11 @@ class Journal:
         append_line(self.folder / METRICS, json.dumps(line))
         append_line(self.folder / SAMPLES, json.dumps({"step": progress.step, "ids": list(sample_ids)}))
 
-    def heldout(self, step: int, loss: float) -> None:
-        """Writes down a look at the held-out loss."""
-        append_line(self.folder / METRICS, json.dumps({"step": step, "heldout_loss": _number(loss), "time": _now()}))
+    def heldout(self, step: int, loss: float, figures: Mapping[str, float]) -> None:
+        """Writes down a look at the held-out loss, and what else was found there."""
+        told = {f"heldout_{name}": _number(value) for name, value in figures.items()}
+        line = {"step": step, "heldout_loss": _number(loss), **told, "time": _now()}
+        append_line(self.folder / METRICS, json.dumps(line))
 
     def lengths(self) -> dict[str, int]:
         """Bytes of each file, on disk for sure: where a resumed run goes on."""

@@ -29,13 +29,13 @@ from etude.training.memory import Room, Smaller, explained
 from etude.training.optimizer import MasterAdamW
 from etude.training.options import TrainOptions
 from etude.training.phases import phase
-from etude.training.progress import Hook, Progress
+from etude.training.progress import Hook, Progress, StopEarly
 from etude.training.ranks import Ranks
 from etude.training.saving import Place, Saver
 from etude.training.schedule import learning_rate
 from etude.training.scores import scores_of
 from etude.training.signals import StopRequests, stop_requests
-from etude.training.source import StepSource, SweepSource
+from etude.training.source import Look, StepSource, SweepSource, Telling
 
 LOOKS_PER_RUN = 10
 SAVES_PER_RUN = 5
@@ -76,7 +76,7 @@ def train(
     objective: Objective,
     *,
     options: TrainOptions | None = None,
-    heldout: SweepSource | None = None,
+    heldout: SweepSource | Look | None = None,
     hooks: Sequence[Hook] = (),
     place: Place | None = None,
     ranks: Ranks | None = None,
@@ -123,7 +123,7 @@ class _Run:
         source: StepSource,
         objective: Objective,
         options: TrainOptions,
-        heldout: SweepSource | None,
+        heldout: SweepSource | Look | None,
         hooks: tuple[Hook, ...],
         ranks: Ranks,
     ) -> None:
@@ -159,7 +159,10 @@ class _Run:
                 with phase("saving"):
                     saver.write_down(progress, step.sample_ids)
             for hook in self.hooks:
-                hook(progress, self.policy)
+                try:
+                    hook(progress, self.policy)
+                except StopEarly as reason:
+                    self.stopped_early = str(reason)
             faults.point("loop.after_update")
             stopping = self.ranks.any(stop.requested is not None)
             if saver is not None and (stopping or self._time_to_save()):
@@ -167,7 +170,7 @@ class _Run:
                     saver.save(self.step, self.optimizer, self.guard, self.best, self.room)
             if stopping and self.step < self.num_steps:
                 self._interrupt(saver, stop)
-            if self._patience_is_over():
+            if self.stopped_early is not None or self._patience_is_over():
                 break
 
     def _updates(self) -> Iterator[tuple[Step, Progress]]:
@@ -219,6 +222,10 @@ class _Run:
             norm = float(self.optimizer.gradient_norm())
         rate = learning_rate(self.step, self.num_steps, self.options)
         skipped, warning = self.guard.judge(mean_loss, norm, step=number, sample_ids=step.sample_ids)
+        if skipped is None and norm == 0:
+            skipped = "its gradient is 0: there was nothing to learn from"
+        if isinstance(self.source, Telling):
+            figures |= self.source.figures
         if skipped is None:
             clip = self.options.clip_norm
             scale = clip / norm if 0 < clip < norm else 1.0
@@ -284,10 +291,15 @@ class _Run:
     def _look(self, progress: Progress) -> Progress:
         assert self.heldout is not None
         with phase("held-out look"):
-            loss = heldout_loss(self.policy, self.heldout, self.objective, self.ranks, room=self.room, update=self.step)
+            if isinstance(self.heldout, Look):
+                loss, figures = self.heldout.look()
+            else:
+                loss, figures = heldout_loss(
+                    self.policy, self.heldout, self.objective, self.ranks, room=self.room, update=self.step
+                )
         self.best.look(loss, self.step, self.policy.trainable)
         self.last_look = loss
-        return replace(progress, heldout_loss=loss)
+        return replace(progress, heldout_loss=loss, heldout_figures=figures)
 
     def _interrupt(self, saver: Saver | None, stop: StopRequests) -> None:
         by = stop.requested.name if stop.requested is not None else "another rank"

@@ -34,6 +34,8 @@ class Progress:
     """Passes through the model, forward and back."""
     heldout_loss: float | None = None
     """Only after updates that were followed by a look at the held-out rows."""
+    heldout_figures: Mapping[str, float] = field(default_factory=dict)
+    """What else was found there."""
     skipped: str | None = None
     """Why the optimizer did not step, when it did not."""
     warning: str | None = None
@@ -43,6 +45,10 @@ class Progress:
     figures: Mapping[str, float] = field(default_factory=dict)
     """The objective's further sums, divided by the count."""
     is_main: bool = True
+
+
+class StopEarly(Exception):
+    """Raised by a hook: no further updates; the best weights are kept, and the run says why."""
 
 
 Hook = Callable[[Progress, "Policy"], None]

@@ -53,7 +53,7 @@ class Saver:
             return
         self.journal.update(progress, sample_ids)
         if progress.heldout_loss is not None:
-            self.journal.heldout(progress.step, progress.heldout_loss)
+            self.journal.heldout(progress.step, progress.heldout_loss, progress.heldout_figures)
 
     def save(self, step: int, optimizer: MasterAdamW, guard: Guard, best: Best, room: Room) -> None:
         """Commits a checkpoint; a full disk costs this checkpoint and nothing else."""

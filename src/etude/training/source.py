@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from etude.batch import Batch, Step
 
@@ -35,6 +35,23 @@ class StepSource(Protocol):
         `most_tokens` is what memory is known to hold in one pass, where that is less than the source would take. The
         last step given may be asked for again with less.
         """
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A source that knows something of the step that it gave last, for the diary."""
+
+    @property
+    def figures(self) -> Mapping[str, float]: ...
+
+
+@runtime_checkable
+class Look(Protocol):
+    """Measures the policy on held-out samples in a way of its own."""
+
+    def look(self) -> tuple[float, Mapping[str, float]]:
+        """A loss (lower is better), and figures for the diary."""
         ...
 
 

@@ -1,0 +1,113 @@
+"""Objectives that learn from what the policy writes: prompts, rewards and held-out looks of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etude.batch import Sample
+from etude.config import RunFile
+from etude.cycle.subjects import open_subject
+from etude.data.prepare import Prepared
+from etude.data.render import Renderer
+from etude.errors import ConfigError
+from etude.models.rewarding import rewards_of
+from etude.sampling.rewards.mixture import Mixture
+from etude.sampling.rollouts import Asked, Rollouts
+from etude.techniques.policy import Policy
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+HELDOUT_PROMPTS = 64
+LOOK_SEED = 7_919
+
+
+def rollouts_of(run_file: RunFile, policy: Policy, prepared: Prepared, folder: Path | None) -> Rollouts:
+    """The source of steps of an online objective.
+
+    Raises:
+        EtudeError: no rewards, or one that cannot be opened.
+    """
+    if not run_file.rollouts.rewards:
+        raise ConfigError(
+            "an objective that learns from its own answers needs at least one reward",
+            where="rollouts.rewards",
+            remedy="as in rewards: [{kind: exact}]",
+        )
+    objective: Any = run_file.objective
+    tokenizer = policy.model.tokenizer
+    return Rollouts(
+        subject=policy,
+        prompts=[asked(sample, tokenizer) for sample in prepared.samples],
+        advantages=objective.advantages,
+        rewards=Mixture.of(run_file.rollouts.rewards, open_reward_model),
+        options=run_file.rollouts,
+        end_ids=Renderer(tokenizer).end_ids,
+        tokens=run_file.data.tokens_at_once,
+        share_prefixes=run_file.data.share_prefixes,
+        folder=folder,
+    )
+
+
+def asked(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Asked:
+    """A row as a prompt: what comes before its last answer, and that answer's text as the reference."""
+    row = sample.rows[0]
+    tokens = tuple(int(token) for token in row.tokens)
+    learned = np.flatnonzero(np.asarray(row.weights))
+    start = len(tokens)
+    if len(learned):
+        breaks = np.flatnonzero(np.diff(learned) > 1)
+        start = int(learned[breaks[-1] + 1] if len(breaks) else learned[0])
+    text, reference = (
+        tokenizer.decode(list(part), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for part in (tokens[:start], tokens[start:])
+    )
+    return Asked(sample.id, tokens[:start], str(text), str(reference) if start < len(tokens) else None)
+
+
+def open_reward_model(run: str) -> Callable[[Sequence[Sequence[int]]], list[float]]:
+    """The reward model of a run.
+
+    Raises:
+        EtudeError: no run, or one without a value head.
+    """
+    subject = open_subject(run)
+    with subject.use() as model:
+        if model.value_head is None:
+            raise ConfigError("is no reward model", where=run, remedy="train one with objective.kind=reward")
+
+    def rewards(rows: Sequence[Sequence[int]]) -> list[float]:
+        with subject.use() as model:
+            return rewards_of(model, rows)
+
+    return rewards
+
+
+@dataclass(frozen=True)
+class HeldoutReward:
+    """Mean reward of answers to held-out prompts, drawn with the same random numbers at each look."""
+
+    rollouts: Rollouts
+    prompts: Sequence[Asked]
+
+    def look(self) -> tuple[float, Mapping[str, float]]:
+        """Minus the mean reward, and the reward with the answers' lengths."""
+        groups = self.rollouts.answered(self.prompts, seed=LOOK_SEED)
+        rewards = [reward for group in groups for reward in group.rewards if not math.isnan(reward)]
+        lengths = [len(answer) for group in groups for answer in group.answers]
+        reward = sum(rewards) / len(rewards) if rewards else math.nan
+        return -reward, {"reward": reward, "answer_tokens": sum(lengths) / len(lengths)}
+
+
+def heldout_look(rollouts: Rollouts, prepared: Prepared, policy: Policy) -> HeldoutReward | None:
+    """None without held-out prompts."""
+    if not len(prepared.heldout):
+        return None
+    chosen = prepared.heldout[:HELDOUT_PROMPTS]
+    return HeldoutReward(rollouts, [asked(sample, policy.model.tokenizer) for sample in chosen])
