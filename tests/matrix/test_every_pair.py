@@ -20,10 +20,10 @@ from tests.toy import toy_module, toy_tokenizer
 PAIRS_OF_ANSWERS = [
     {"prompt": f"what is {i}?", "chosen": f"the quick brown fox {i % 3}", "rejected": f"dog {i % 5}"} for i in range(24)
 ]
+ANSWERS = [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)]
 ROWS = {
-    "sft": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)],
     **dict.fromkeys(("dpo", "orpo", "simpo", "cpo", "reward"), PAIRS_OF_ANSWERS),
-    "grpo": [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)],
+    **dict.fromkeys(("sft", "grpo", "ppo"), ANSWERS),
     "kto": [{"prompt": f"is it {i}?", "completion": f"the dog {i % 3}", "label": i % 2 == 0} for i in range(24)],
 }
 """What each objective learns from."""
@@ -54,7 +54,7 @@ def test_it_trains_and_is_opened_again(technique: str, objective: str, tmp_path:
         "objective": objective,
         "training": {"steps": 6, "batch_rows": 4, "learning_rate": 5e-3, "save_every": 3},
     }
-    if objective == "grpo":
+    if objective in ("grpo", "ppo"):
         content["rollouts"] = {
             "group": 2,
             "max_new_tokens": 6,

@@ -35,6 +35,7 @@ from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
 from etude.techniques.policy import Policy, attach
+from etude.training.alarms import Alarms
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
 from etude.training.profile import Profile
@@ -318,7 +319,8 @@ def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) 
             for line in lines_about(progress):
                 work.show.say(line)
 
-        hooks: list[Hook] = [tell, outward, *([work.profile] if work.profile else []), *work.hooks]
+        alarms = Alarms(work.show.say, precision_name(run_file.model.precision), updates_each=run_file.rollouts.updates)
+        hooks: list[Hook] = [tell, alarms, outward, *([work.profile] if work.profile else []), *work.hooks]
         return train(
             policy,
             source,

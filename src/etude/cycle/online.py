@@ -20,6 +20,7 @@ from etude.models.rewarding import rewards_of
 from etude.sampling.rewards.mixture import Mixture
 from etude.sampling.rollouts import Asked, Rollouts
 from etude.techniques.policy import Policy
+from etude.training.scores import scores_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,10 +46,11 @@ def rollouts_of(run_file: RunFile, policy: Policy, prepared: Prepared, folder: P
     return Rollouts(
         subject=policy,
         prompts=[asked(sample, tokenizer) for sample in prepared.samples],
-        advantages=objective.advantages,
+        objective=objective,
         rewards=Mixture.of(run_file.rollouts.rewards, open_reward_model),
         options=run_file.rollouts,
         end_ids=Renderer(tokenizer).end_ids,
+        scores=lambda batch: scores_of(policy, batch.to(policy.model.module.device), objective),
         tokens=run_file.data.tokens_at_once,
         share_prefixes=run_file.data.share_prefixes,
         folder=folder,

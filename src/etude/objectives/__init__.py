@@ -9,4 +9,5 @@ OBJECTIVES = {
     "kto": "etude.objectives.kto:KTO",
     "reward": "etude.objectives.reward:Reward",
     "grpo": "etude.objectives.grpo:GRPO",
+    "ppo": "etude.objectives.ppo:PPO",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Protocol
 
 from etude.batch import Batch, Loss, Sample, Scores
+from etude.objectives.experience import Credit, Experience
 
 
 class Objective(Protocol):
@@ -32,7 +33,7 @@ class Objective(Protocol):
 
     @property
     def online(self) -> bool:
-        """Whether it learns from answers that the policy itself writes; it then has `advantages` of their rewards."""
+        """Whether it learns from answers that the policy itself writes: see `Online`."""
         ...
 
     def shown(self, sample: Sample) -> Sample:
@@ -44,6 +45,19 @@ class Objective(Protocol):
         ...
 
     def loss(self, batch: Batch, scores: Scores) -> Loss: ...
+
+
+class Online(Objective, Protocol):
+    """An objective that learns from answers that the policy writes."""
+
+    @property
+    def scores_rollouts(self) -> bool:
+        """Whether `credit` reads scores of the answers' tokens."""
+        ...
+
+    def credit(self, experience: Experience, state: dict[str, float]) -> Credit:
+        """How much each token of the answers is to be thanked; a pure function of both."""
+        ...
 
 
 class Usual:

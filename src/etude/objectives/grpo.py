@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
 from etude.objectives.base import Usual
+from etude.objectives.experience import Credit, Experience
 from etude.objectives.group_advantages import Baseline, advantages
 from etude.objectives.policy_gradient import Level, counted, gradient_figures, reverse_kl, surrogate
 from etude.records import Conversation, Prompt
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +37,15 @@ class GRPO(Usual):
 
     learns_from: ClassVar[tuple[type, ...]] = (Conversation, Prompt)
     online: ClassVar[bool] = True
+    scores_rollouts: ClassVar[bool] = False
 
     @property
     def needs_reference(self) -> bool:  # type: ignore[override]  # by the knobs
         return self.kl > 0
 
-    def advantages(self, rewards_PG: Tensor) -> Tensor:
-        return advantages(rewards_PG, self.baseline)
+    def credit(self, experience: Experience, state: dict[str, float]) -> Credit:
+        each = advantages(experience.rewards_PG, self.baseline).flatten().float()
+        return Credit({"advantage": [one.repeat(n) for one, n in zip(each, experience.lengths, strict=True)]})
 
     def count(self, batch: Batch) -> float:
         return counted(batch, self.loss_type, self.constant_length)

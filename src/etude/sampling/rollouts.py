@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ import torch
 from torch import Tensor
 
 from etude import durable
-from etude.batch import Batch, Sample, Step, TokenRow
+from etude.batch import Batch, Sample, Scores, Step, TokenRow
 from etude.data.batches import epoch_order
 from etude.data.cut import cut
 from etude.errors import DataError
 from etude.models.loaded import Subject
-from etude.models.scoring import score
+from etude.objectives.base import Online
+from etude.objectives.experience import Experience
 from etude.packing import pack
 from etude.sampling.options import SampleOptions
 from etude.sampling.rewards.mixture import Mixture, Written
@@ -72,14 +73,18 @@ class Rollouts:
     subject: Subject
     """The policy that learns."""
     prompts: Sequence[Asked]
-    advantages: Callable[[Tensor], Tensor]
+    objective: Online
     rewards: Mixture
     options: RolloutOptions
     end_ids: frozenset[int]
+    scores: Callable[[Batch], Scores]
+    """Of the answers' tokens by the policy as it is, without gradient."""
     tokens: int
     share_prefixes: bool = True
     folder: Path | None = None
     """Where answers are written down; None: nowhere."""
+    state: dict[str, float] = field(default_factory=dict)
+    """What the objective goes on with."""
     figures: dict[str, float] = field(default_factory=dict)
     """Of the newest answers: mean reward and its terms, lengths, how many ended, dead groups."""
 
@@ -111,14 +116,14 @@ class Rollouts:
                 remedy="make it a multiple of rollouts.group",
             )
         prompts_each = batch_rows // self.options.group
-        held: tuple[int, list[Group], list[Sample]] | None = None
+        held: tuple[int, _Rollout] | None = None
         for step in range(first, math.ceil(total_samples / batch_rows)):
             number = step // self.options.updates
             if held is None or held[0] != number:
-                groups = self._groups(number, prompts_each, seed)
-                held = (number, groups, self._samples(groups, number))
-            _, groups, samples = held
-            self.figures = _figures(groups)
+                held = (number, self._written_down(number) or self._fresh(number, prompts_each, seed))
+            rollout = held[1]
+            self.figures = {**_figures(rollout.groups), **rollout.figures}
+            samples = rollout.samples(number, learn_unfinished=self.options.learn_unfinished)
             tokens = self.tokens if most_tokens is None else min(self.tokens, most_tokens)
             parts = cut(samples, tokens=tokens, share_prefixes=self.share_prefixes, multiple_of=num_ranks)
             yield Step(
@@ -127,23 +132,53 @@ class Rollouts:
                 epoch=(step + 1) * batch_rows / self.num_samples,
             )
 
-    def _groups(self, number: int, count: int, seed: int) -> list[Group]:
-        """The answers of one rollout, those written down if it was interrupted among its updates."""
-        known = self._written_down(number)
-        if known is not None:
-            return known
-        chosen = self._places(number * (1 + self.options.redraw) * count, count, seed)
-        groups = self.answered(chosen, seed=_seed(seed, number, 0))
+    def _fresh(self, number: int, count: int, seed: int) -> _Rollout:
+        """New answers, credited and written down."""
+        each = 1 + self.options.redraw
+        groups = self.answered(self._places(number * each * count, count, seed), seed=_seed(seed, number, 0))
         for again in range(self.options.redraw):
             dead = [at for at, group in enumerate(groups) if group.is_dead]
             if not dead:
                 break
-            others = self._places((number * (1 + self.options.redraw) + 1 + again) * count, len(dead), seed)
+            others = self._places((number * each + 1 + again) * count, len(dead), seed)
             fresh = self.answered(others, seed=_seed(seed, number, 1 + again))
             for at, group in zip(dead, fresh, strict=True):
                 groups[at] = group
-        self._write_down(number, groups)
-        return groups
+        rollout = self._credited(groups, number)
+        self._write_down(number, rollout)
+        return rollout
+
+    def _credited(self, groups: list[Group], number: int) -> _Rollout:
+        scored = self._scored(groups) if self.objective.scores_rollouts or self.options.updates > 1 else {}
+        experience = Experience(
+            rewards_PG=torch.tensor([group.rewards for group in groups], dtype=torch.float64),
+            lengths=[len(answer) for group in groups for answer in group.answers],
+            old=scored.get("old", ()),
+            reference=scored.get("reference", ()),
+            values=scored.get("values", ()),
+            number=number,
+        )
+        credit = self.objective.credit(experience, dict(self.state))
+        given = dict(credit.given)
+        if "old" in scored:
+            given["old"] = scored["old"]
+        self.state = dict(credit.state)
+        plain = {name: [part.tolist() for part in parts] for name, parts in given.items()}
+        return _Rollout(groups, plain, self.state, dict(credit.figures))
+
+    def _scored(self, groups: Sequence[Group]) -> dict[str, list[Tensor]]:
+        """Log-probabilities, the reference's and values of each answer's tokens, before the first update on them."""
+        found: dict[str, list[Tensor]] = {}
+        for group in groups:
+            batch = pack([Sample("", tuple(_row(group, at, {}) for at in range(len(group.answers))))])
+            with torch.no_grad():
+                scores = self.scores(batch)
+            named = {"old": scores.policy_S, "reference": scores.reference_S, "values": scores.values_S}
+            for name, values_S in named.items():
+                if values_S is not None:
+                    rows = [values_S[batch.row_S == at].cpu() for at in range(len(group.answers))]
+                    found.setdefault(name, []).extend(rows)
+        return found
 
     def _places(self, start: int, count: int, seed: int) -> list[Asked]:
         found = []
@@ -186,65 +221,79 @@ class Rollouts:
             )
         return found
 
-    def _samples(self, groups: Sequence[Group], number: int) -> list[Sample]:
-        advantages_PG = self.advantages(torch.tensor([group.rewards for group in groups], dtype=torch.float64))
-        samples = []
-        for group, advantages in zip(groups, advantages_PG.tolist(), strict=True):
-            rows = []
-            for at, answer in enumerate(group.answers):
-                learned = group.finished[at] or self.options.learn_unfinished
-                rows.append(_row(group, at, float(advantages[at]) if learned and answer else 0.0))
-            samples.append(Sample(f"{group.asked.id}@{number}", tuple(rows)))
-        return self._with_old(samples) if self.options.updates > 1 else samples
-
-    def _with_old(self, samples: Sequence[Sample]) -> list[Sample]:
-        """With each token's log-probability before the first update, as scoring finds it."""
-        found = []
-        with self.subject.use() as model, torch.no_grad():
-            for one in samples:
-                batch = pack([one], share=self.share_prefixes).to(model.module.device)
-                old_S = score(model.module, batch, way=model.way).cpu()
-                rows = tuple(_given(row, "old", part) for row, part in _split(one, batch, old_S))
-                found.append(replace(one, rows=rows))
-        return found
-
-    def _write_down(self, number: int, groups: Sequence[Group]) -> None:
+    def _write_down(self, number: int, rollout: _Rollout) -> None:
         if self.folder is None:
             return
-        lines = [
-            json.dumps(
-                {
-                    "rollout": number,
-                    "id": group.asked.id,
-                    "answers": group.answers,
-                    "sampled": group.sampled,
-                    "finished": group.finished,
-                    "texts": group.texts,
-                    "rewards": [None if math.isnan(reward) else reward for reward in group.rewards],
-                    "parts": [dict(parts) for parts in group.parts],
-                }
-            )
-            for group in groups
-        ]
-        durable.append_line(self.folder / FILE, json.dumps({"begin": number, "groups": len(groups)}))
-        for line in lines:
-            durable.append_line(self.folder / FILE, line)
+        head = {"begin": number, "groups": len(rollout.groups), "state": rollout.state, "figures": rollout.figures}
+        durable.append_line(self.folder / FILE, json.dumps(head))
+        size = self.options.group
+        for place, group in enumerate(rollout.groups):
+            given = {name: parts[place * size : (place + 1) * size] for name, parts in rollout.given.items()}
+            durable.append_line(self.folder / FILE, json.dumps(_as_dict(number, group, given)))
 
-    def _written_down(self, number: int) -> list[Group] | None:
-        """The answers of this rollout if all of them are there; what came after its beginning is cut off else."""
+    def _written_down(self, number: int) -> _Rollout | None:
+        """The rollout of this number if all of it is there; the file then ends with it, else before it."""
         if self.folder is None or not (self.folder / FILE).exists():
             return None
         rows = [json.loads(line) for line in (self.folder / FILE).read_text(encoding="utf-8").splitlines() if line]
-        begins = [at for at, row in enumerate(rows) if row.get("begin") == number]
-        if not begins:
+        begins = {int(row["begin"]): at for at, row in enumerate(rows) if "begin" in row}
+        if number not in begins:
+            before = max((one for one in begins if one < number), default=None)
+            self.state = dict(rows[begins[before]]["state"]) if before is not None else {}
             return None
-        start = begins[-1]
-        mine = rows[start + 1 : start + 1 + int(rows[start]["groups"])]
-        by_id = {one.id: one for one in self.prompts}
-        whole = len(mine) == rows[start]["groups"] and all(row.get("rollout") == number for row in mine)
+        start = begins[number]
+        head, mine = rows[start], rows[start + 1 : start + 1 + int(rows[start]["groups"])]
+        whole = len(mine) == head["groups"] and all(row.get("rollout") == number for row in mine)
         kept = rows[: start + 1 + len(mine)] if whole else rows[:start]
         durable.write_text(self.folder / FILE, "".join(json.dumps(row) + "\n" for row in kept))
-        return [_read(row, by_id[row["id"]]) for row in mine] if whole else None
+        if not whole:
+            return self._written_down(number)
+        self.state = dict(head["state"])
+        by_id = {one.id: one for one in self.prompts}
+        given: dict[str, list[list[float]]] = {}
+        for row in mine:
+            for name, parts in row["given"].items():
+                given.setdefault(name, []).extend(parts)
+        return _Rollout([_read(row, by_id[row["id"]]) for row in mine], given, self.state, head["figures"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rollout:
+    """Answers with what they are credited."""
+
+    groups: Sequence[Group]
+    given: Mapping[str, Sequence[Sequence[float]]]
+    """Numbers of each token of each answer, in order."""
+    state: Mapping[str, float]
+    figures: Mapping[str, float]
+
+    def samples(self, number: int, *, learn_unfinished: bool) -> list[Sample]:
+        """One sample a group."""
+        found, place = [], 0
+        for group in self.groups:
+            rows = []
+            for at in range(len(group.answers)):
+                given = {name: parts[place] for name, parts in self.given.items()}
+                if not (group.finished[at] or learn_unfinished):
+                    given = {**given, "advantage": [0.0] * len(group.answers[at])}
+                rows.append(_row(group, at, given))
+                place += 1
+            found.append(Sample(f"{group.asked.id}@{number}", tuple(rows)))
+        return found
+
+
+def _as_dict(number: int, group: Group, given: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Any]:
+    return {
+        "rollout": number,
+        "id": group.asked.id,
+        "answers": group.answers,
+        "sampled": group.sampled,
+        "finished": group.finished,
+        "texts": group.texts,
+        "rewards": [None if math.isnan(reward) else reward for reward in group.rewards],
+        "parts": [dict(parts) for parts in group.parts],
+        "given": dict(given),
+    }
 
 
 def _read(row: dict[str, Any], asked: Asked) -> Group:
@@ -259,25 +308,16 @@ def _read(row: dict[str, Any], asked: Asked) -> Group:
     )
 
 
-def _row(group: Group, at: int, advantage: float) -> TokenRow:
+def _row(group: Group, at: int, given: Mapping[str, Sequence[float]]) -> TokenRow:
     asked, answer = group.asked.tokens, group.answers[at]
-    before, here = [0.0] * len(asked), len(answer)
+    before = [0.0] * len(asked)
+    told = {"sampled": group.sampled[at], **given}
     return TokenRow(
         (*asked, *answer),
-        (*before, *[1.0] * here),
+        (*before, *[1.0] * len(answer)),
         group.rewards[at],
-        {"advantage": [*before, *[advantage] * here], "sampled": [*before, *group.sampled[at]]},
+        {name: [*before, *values] for name, values in told.items()},
     )
-
-
-def _given(row: TokenRow, name: str, values: Tensor) -> TokenRow:
-    padded = [0.0] * (len(row.tokens) - len(values)) + values.tolist()
-    return replace(row, given={**row.given, name: padded})
-
-
-def _split(sample_: Sample, batch: Batch, values_S: Tensor) -> list[tuple[TokenRow, Tensor]]:
-    rows = batch.row_S.cpu()
-    return [(row, values_S[rows == at]) for at, row in enumerate(sample_.rows)]
 
 
 def _seed(seed: int, number: int, again: int) -> int:

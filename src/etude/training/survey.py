@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from etude.errors import DataError
 from etude.objectives.base import Objective
 from etude.techniques.base import Technique, Visit
 from etude.techniques.policy import Policy, fresh_value_head
@@ -45,6 +46,12 @@ class TrainingSurvey:
                 num_ranks=1,
                 most_tokens=None,
             )
+            if not any(len(batch.site_S) for batch in step.batches):
+                raise DataError(
+                    "the first rows have no answers, so weights cannot be chosen by them",
+                    where="technique.choose",
+                    remedy="choose: random, or give the prompts reference answers",
+                )
             for batch in step.batches:
                 placed = batch.to(self.model.module.device)
                 loss = self.objective.loss(placed, scores_of(policy, placed, self.objective))

@@ -1,0 +1,72 @@
+"""Proximal policy optimisation from rewards, as in RLHF (https://arxiv.org/abs/1707.06347, 2203.02155, 2403.17031)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from etude.batch import Batch, Loss, Scores
+from etude.objectives.base import Usual
+from etude.objectives.experience import Credit, Experience
+from etude.objectives.policy_gradient import Level, gradient_figures, reverse_kl, surrogate
+from etude.objectives.ppo_credit import credit_of
+from etude.records import Conversation, Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPO(Usual):
+    """Make tokens likelier from which more came than a critic expected, near the policy that wrote them."""
+
+    kind: Literal["ppo"] = "ppo"
+    loss_type: ClassVar[str] = "dapo"
+    level: ClassVar[Level] = "token"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    """Ratios beyond 1 − low and 1 + high teach nothing more."""
+    value_weight: float = 0.1
+    """Weight of the critic's loss."""
+    value_clip: float = 0.2
+    """How far a value may move from what it was and still be learned; 0: any way."""
+    entropy: float = 0.0
+    """Weight of a bonus for being unsure, estimated on what was written."""
+    kl: float = 0.05
+    """Penalty on each token's distance to the model before training, part of the reward."""
+    kl_target: float | None = 6.0
+    """Distance of a whole answer, in nats, that the penalty is adapted to; null: it stays."""
+    kl_horizon: float = 10_000.0
+    """Answers over which it adapts."""
+    discount: float = 1.0
+    decay: float = 0.95
+    """λ of the advantage estimate."""
+    whiten_rewards: bool = False
+    """Whether rewards are scaled to deviation 1 in each batch of answers."""
+    critic_warmup: int = 0
+    """Batches of answers from which the critic alone learns."""
+
+    learns_from: ClassVar[tuple[type, ...]] = (Conversation, Prompt)
+    online: ClassVar[bool] = True
+    scores_rollouts: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = True
+    needs_values: ClassVar[bool] = True
+
+    def credit(self, experience: Experience, state: dict[str, float]) -> Credit:
+        return credit_of(self, experience, state)
+
+    def count(self, batch: Batch) -> float:
+        return float(batch.weight_S.sum())
+
+    def loss(self, batch: Batch, scores: Scores) -> Loss:
+        advantage_S, policy_S, value_S = batch.given("advantage"), scores.policy_S, scores.need("values")
+        loss_S, ratio_S = surrogate(self, batch, policy_S, batch.given("old"), advantage_S)
+        near_S = value_S
+        if self.value_clip:
+            expected_S = batch.given("value")
+            near_S = expected_S + (value_S - expected_S).clamp(-self.value_clip, self.value_clip)
+        wanted_S = batch.given("return")
+        missed_S = 0.5 * (value_S - wanted_S).square().maximum((near_S - wanted_S).square())
+        loss_S = loss_S + self.value_weight * missed_S + self.entropy * policy_S.detach() * policy_S
+        figures = gradient_figures(self, batch, ratio_S, advantage_S, policy_S)
+        figures |= {"value_loss": missed_S.detach(), "kl_now": reverse_kl(policy_S, scores.need("reference")).detach()}
+        return Loss(
+            total=(batch.weight_S * loss_S).sum(), sums={n: (batch.weight_S * f).sum() for n, f in figures.items()}
+        )

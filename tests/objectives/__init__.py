@@ -1,0 +1,1 @@
+"""Objectives by themselves: closed forms, splits."""
