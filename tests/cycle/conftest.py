@@ -107,7 +107,7 @@ class Desk:
             "output": "runs/toy",
         }
         for name, value in sections.items():
-            settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
+            settings[name] = {**settings.get(name, {}), **value} if isinstance(value, dict) else value
         self.write("toy.yaml", yaml.safe_dump(settings))
 
     def entries(self) -> set[str]:

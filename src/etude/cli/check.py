@@ -23,8 +23,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Print what the run would be; problems go up as one Problems."""
-    from etude.config import dump, load_run_file
+    from etude.config import dump, load_run_file, load_stages
 
+    stages = load_stages(arguments.file, arguments.overrides)
+    for stage in stages or ():
+        run_file = stage.load(begun=False)
+        name = f"{arguments.file}, stage {stage.name},"
+        print(dump(run_file) if arguments.resolved else summary(name, run_file), end="")
+    if stages is not None:
+        return 0
     run_file = load_run_file(arguments.file, arguments.overrides)
     print(dump(run_file) if arguments.resolved else summary(arguments.file, run_file), end="")
     return 0

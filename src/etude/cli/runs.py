@@ -257,7 +257,8 @@ def _scored(score: ScoreRow, *, named: bool) -> str:
 
 def _amount(score: ScoreRow | TaskScore, value: float) -> str:
     """A share in percent; a perplexity as it is."""
-    return f"{value:.2f}" if score.metric == "perplexity" else f"{100 * value:.1f} %"
+    plain = score.metric == "perplexity" or score.metric == "reward"
+    return f"{value:.2f}" if plain else f"{100 * value:.1f} %"
 
 
 def _signed(score: ScoreRow | TaskScore, value: float) -> str:

@@ -11,13 +11,14 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.errors import Interrupted
 
 if TYPE_CHECKING:
     from etude.cli.terminal import OnProgress
-    from etude.config import RunFile
+    from etude.config import RunFile, Stage
     from etude.cycle.fine_tune import Finished
 
 
@@ -36,15 +37,38 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Trains and prints the verdict with what to do next."""
-    from etude.config import load_run_file
+    from etude.config import load_run_file, load_stages
 
     path = os.path.join(arguments.file, "run.yaml") if os.path.isdir(arguments.file) else arguments.file
+    stages = load_stages(path, arguments.overrides)
+    if stages is not None:
+        return _train_stages(stages, ["train", path, *arguments.overrides], arguments)
     return fine_tune_and_tell(
         load_run_file(path, arguments.overrides),
         ["train", path, *arguments.overrides],
         resume=arguments.resume,
         profile=arguments.profile,
     )
+
+
+def _train_stages(stages: list[Stage], command: list[str], arguments: Namespace) -> int:
+    """One run after the other; with --resume those that are finished stay as they are."""
+    from etude.runs.directory import RunDirectory, is_run
+
+    for stage in stages:
+        stage.load(begun=False)  # what is wrong with the last one is said before the first one trains
+    for place, stage in enumerate(stages, start=1):
+        run_file = stage.load()
+        begun = is_run(Path(run_file.output))
+        done = begun and RunDirectory(Path(run_file.output)).state == "finished"
+        if arguments.resume and done:
+            print(f"stage {place} of {len(stages)}, {stage.name}: finished in {run_file.output}")
+            continue
+        print(f"stage {place} of {len(stages)}, {stage.name}:", flush=True)
+        resume = arguments.resume and begun
+        fine_tune_and_tell(run_file, command, resume=resume, profile=arguments.profile)
+        print(flush=True)
+    return 0
 
 
 def fine_tune_and_tell(run_file: RunFile, command: list[str], *, resume: bool = False, profile: bool = False) -> int:

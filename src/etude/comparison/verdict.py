@@ -23,7 +23,7 @@ from etude.comparison.gap import Gap
 from etude.comparison.paired import Evidence, PairedMeans, PairedProportions
 from etude.errors import EtudeError, Problems
 from etude.evaluation.intervals import RESAMPLES
-from etude.evaluation.report import ItemResult, Report
+from etude.evaluation.report import ItemResult, Report, is_share
 
 Answer = Literal["better", "worse", "not enough evidence"]
 SHOWN_IDS = 3
@@ -284,13 +284,17 @@ def _score_names(report: Report) -> str:
 
 
 def shown_score(value: float, verdict: Verdict) -> str:
-    """91.5 % for shares, 1.234 for nats."""
-    return f"{100 * value:.1f} %" if verdict.higher_is_better else f"{value:.4f}"
+    """91.5 % for shares, 1.234 for nats and rewards."""
+    return f"{100 * value:.1f} %" if _in_percent(verdict) else f"{value:.4f}"
 
 
 def shown_gain(value: float, verdict: Verdict) -> str:
     """+3.2 points for shares, +0.0123 for nats."""
-    return f"{_not_minus_zero(100 * value):+.1f} points" if verdict.higher_is_better else f"{value:+.4f}"
+    return f"{_not_minus_zero(100 * value):+.1f} points" if _in_percent(verdict) else f"{value:+.4f}"
+
+
+def _in_percent(verdict: Verdict) -> bool:
+    return is_share(verdict.metric, higher_is_better=verdict.higher_is_better)
 
 
 def _not_minus_zero(value: float) -> float:

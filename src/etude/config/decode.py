@@ -47,13 +47,19 @@ def load_run_file(path: str | Path, overrides: Sequence[str] = (), *, check_file
     if not isinstance(document.value, dict):
         shown = "a list" if isinstance(document.value, list) else repr(document.value)[:60]
         raise ConfigError(f"expected settings such as 'model: …', got {shown}", where=str(path))
-    return _Decoder(path=path, document=document).run_file(document.value, overrides, check_files=check_files)
+    return Decoder(path=path, document=document).run_file(document.value, overrides, check_files=check_files)
 
 
 @dataclass(slots=True)
-class _Decoder:
+class Decoder:
+    """Everything that is wrong with a run file, and the run file if nothing is."""
+
     path: Path
     document: Document
+    of: str | None = None
+    """The stage, where the file has several."""
+    not_yet: tuple[str, ...] = ()
+    """Files that earlier stages will make."""
     found: list[tuple[Where, str]] = field(default_factory=list)
     overridden: set[Where] = field(default_factory=set)
 
@@ -70,13 +76,13 @@ class _Decoder:
         complete = {name: section for name, section in sections.items() if section is not None}
         complete = resolve_paths(complete, self.path.parent)
         if check_files:
-            self.found.extend(missing_files(complete, self.path.parent))
+            self.found.extend(missing_files(complete, self.path.parent, not_yet=self.not_yet))
         if len(complete) == len(SECTIONS) and not self.found:
             loaded = RunFile(**complete)  # type: ignore[arg-type]  # each section was decoded as its field's type
             self.found.extend((tuple(setting.split(".")), wrong) for setting, wrong in loaded.problems())
             if not self.found:
                 return loaded
-        raise Problems(str(self.path), self._lines())
+        raise Problems(f"{self.path}, stage {self.of}" if self.of else str(self.path), self._lines())
 
     def _override(self, tree: dict[str, Plain], text: str) -> None:
         dotted, equals, value = text.partition("=")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -42,8 +42,13 @@ def _reward_resolved(reward: RewardOptions, folder: Path) -> RewardOptions:
     return replace(reward, run=run, function=function)
 
 
-def missing_files(sections: Mapping[str, object], folder: Path) -> list[tuple[Where, str]]:
-    """(setting, what is wrong) for each local file that is named, with paths already absolute, and not there."""
+def missing_files(
+    sections: Mapping[str, object], folder: Path, *, not_yet: Collection[str] = ()
+) -> list[tuple[Where, str]]:
+    """(setting, what is wrong) for each local file that is named, with paths already absolute, and not there.
+
+    Those in `not_yet` are still to be made.
+    """
     named: dict[Where, str] = {}
     data, evaluation, model = sections.get("data"), sections.get("evaluation"), sections.get("model")
     if isinstance(data, DataOptions) and is_local(data.train, folder):
@@ -61,7 +66,8 @@ def missing_files(sections: Mapping[str, object], folder: Path) -> list[tuple[Wh
                 named["rollouts", "rewards", index, "function"] = reward.function.rpartition(":")[0]
     if isinstance(model, ModelOptions) and Path(model.name).is_absolute():
         named["model", "name"] = model.name
-    return [(where, _missing(Path(name))) for where, name in named.items() if not Path(name).exists()]
+    missing = {where: name for where, name in named.items() if name not in not_yet and not Path(name).exists()}
+    return [(where, _missing(Path(name))) for where, name in missing.items()]
 
 
 def is_local(name: str, folder: Path) -> bool:

@@ -18,10 +18,11 @@ from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
 from etude.cycle.foresee import Foreseen, foresee
 from etude.cycle.measure import Measuring, measure, tasks_of
-from etude.cycle.online import heldout_look, rollouts_of
+from etude.cycle.online import HeldoutReward, heldout_look, measured_reward, rollouts_of
 from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
+from etude.cycle.start import make_ready
 from etude.data.batches import OfflineBatches
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError, Interrupted, Problems, StorageError
@@ -181,6 +182,8 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 def _lead(work: _Work) -> Finished:
     run_file, run, show = work.run_file, work.run, work.show
     measuring = Measuring(run, run_file.evaluation, show, work.resume)
+    with work.phase("start"):
+        parent = make_ready(run_file.model)
     with work.phase("prepare"):
         tasks = tasks_of(run_file)
         durable.remove(_quarantine(run_file))  # of an earlier try
@@ -194,21 +197,27 @@ def _lead(work: _Work) -> Finished:
     with work.phase("load"):
         show.say(f"loading {run_file.model.name} ({run_file.model.precision})")
         model = load(run_file.model, held=run_file.technique.base_held_as)
-    manifest = _begin(work, prepared, model, foreseen)
+    manifest = _begin(work, prepared, model, foreseen, parent)
     with work.phase("measure base"):
         before = measure(measuring, model, tasks, base=True) if run_file.evaluation.base else {}
     with work.phase("attach"):
         policy = _attached(run_file, model, prepared)
+        source, heldout = _sources(run_file, policy, prepared, run.path)
+    if isinstance(heldout, HeldoutReward):
+        with work.phase("measure base's reward"):
+            before["reward"] = measured_reward(heldout, run, model.name, base=True, known=work.resume)
     show.say(f"{policy.num_trainable:,} weights learn ({policy.num_trainable / policy.num_weights:.2%})")
     forget_peak()
     with work.phase("train"):
-        trained = _train(work, policy, prepared, manifest)
+        trained = _train(work, policy, source, heldout, manifest)
     actual = Cost(peak_memory(), work.seconds["train"])
     weights = run.path / policy.technique.saved_as
     policy.save(weights)
     policy.load(weights)  # what was saved is what is measured
     with work.phase("measure tuned"):
         after = measure(measuring, policy, tasks, base=False)
+        if isinstance(heldout, HeldoutReward):
+            after["reward"] = measured_reward(heldout, run, policy.name, base=False, beside=before["reward"])
     with work.phase("measure gap"):
         gap = None if run_file.objective.online else gap_of(policy, prepared, run_file.objective, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
@@ -252,7 +261,9 @@ def _quarantine(run_file: RunFile) -> Path:
     return Path(f"{run_file.output}.quarantine.jsonl")
 
 
-def _begin(work: _Work, prepared: Prepared, model: LoadedModel, foreseen: Foreseen | None) -> Manifest:
+def _begin(
+    work: _Work, prepared: Prepared, model: LoadedModel, foreseen: Foreseen | None, parent: str | None
+) -> Manifest:
     """Writes down what this run is made of, or finds that a resumed run is still made of the same."""
     run, run_file = work.run, work.run_file
     manifest = Manifest(
@@ -266,6 +277,7 @@ def _begin(work: _Work, prepared: Prepared, model: LoadedModel, foreseen: Forese
         template_sha256=prepared.summary.template_sha256,
         config_sha256=hashlib.sha256(dump(replace(run_file, output="")).encode()).hexdigest(),
         seed=run_file.training.seed,
+        parent=parent,
         command=work.command,
         expected=foreseen.cost(run_file.model.precision) if foreseen else None,
         price_per_hour=run_file.planning.price_per_hour,
@@ -298,10 +310,11 @@ def prepare_policy(run_file: RunFile, show: Show) -> tuple[Policy, OfflineBatche
     return _attached(run_file, model, prepared), _source(run_file, prepared.samples)
 
 
-def _train(work: _Work, policy: Policy, prepared: Prepared, manifest: Manifest) -> Trained:
+def _train(
+    work: _Work, policy: Policy, source: StepSource, heldout: SweepSource | Look | None, manifest: Manifest
+) -> Trained:
     run_file, run = work.run_file, work.run
     durable.require_space(run.path, _bytes_needed(policy, run_file.training.keep_checkpoints))
-    source, heldout = _sources(run_file, policy, prepared, run.path)
     outward = outward_log(run_file.logging, run.path, run_id=manifest.run_id)
     place = Place(
         folder=run.path,

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from etude import durable
 from etude.batch import Sample
 from etude.config import RunFile
 from etude.cycle.subjects import open_subject
 from etude.data.prepare import Prepared
 from etude.data.render import Renderer
 from etude.errors import ConfigError
+from etude.evaluation.intervals import mean_interval
+from etude.evaluation.report import ItemResult, Report
 from etude.models.rewarding import rewards_of
+from etude.runs.directory import RunDirectory
 from etude.sampling.rewards.mixture import Mixture
 from etude.sampling.rollouts import Asked, Rollouts
 from etude.techniques.policy import Policy
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HELDOUT_PROMPTS = 64
+REWARD = "reward"
 LOOK_SEED = 7_919
 
 
@@ -105,6 +111,64 @@ class HeldoutReward:
         lengths = [len(answer) for group in groups for answer in group.answers]
         reward = sum(rewards) / len(rewards) if rewards else math.nan
         return -reward, {"reward": reward, "answer_tokens": sum(lengths) / len(lengths)}
+
+
+def measured_reward(
+    heldout: HeldoutReward,
+    run: RunDirectory,
+    subject: str,
+    *,
+    base: bool,
+    known: bool = False,
+    beside: Report | None = None,
+) -> Report:
+    """The likeliest answer to each held-out prompt with its reward, as a report like any task's.
+
+    With the base's report `beside` it, how often the tuned model's answer got more is among the scores. A report that a
+    resumed run has already is not made again (`known`).
+    """
+    path = run.report(REWARD, base=base)
+    if known and path.exists():
+        return Report.load(path)
+    groups = heldout.rollouts.answered(heldout.prompts, seed=LOOK_SEED, greedy=True)
+    items = tuple(
+        ItemResult(
+            id=group.asked.id,
+            prompt=group.asked.text,
+            reference=group.asked.reference,
+            answer=group.texts[0],
+            scores={REWARD: group.rewards[0], **group.parts[0]},
+            prompt_tokens=len(group.asked.tokens),
+            answer_tokens=len(group.answers[0]),
+            finish="stop" if group.finished[0] else "length",
+        )
+        for group in groups
+    )
+    names = items[0].scores
+    summary = {name: sum(item.scores[name] for item in items) / len(items) for name in names}
+    intervals = {name: mean_interval([item.scores[name] for item in items]) for name in names}
+    if beside is not None:
+        pairs = zip(items, beside.items, strict=True)
+        won = [_won(mine.scores[REWARD], its.scores[REWARD]) for mine, its in pairs]
+        summary["win_rate"], intervals["win_rate"] = sum(won) / len(won), mean_interval(won)
+    asked_for = "\n".join(f"{one.id} {one.text}" for one in heldout.prompts)
+    report = Report(
+        task=REWARD,
+        metric=REWARD,
+        subject=subject,
+        model_hash="",
+        items=items,
+        summary=summary,
+        intervals=intervals,
+        data_sha256=sha256(asked_for.encode()).hexdigest(),
+    )
+    durable.make_directory(run.reports, exist_ok=True)
+    report.save(path)
+    return report
+
+
+def _won(mine: float, its: float) -> float:
+    return 0.5 if mine == its else float(mine > its)
 
 
 def heldout_look(rollouts: Rollouts, prepared: Prepared, policy: Policy) -> HeldoutReward | None:

@@ -54,11 +54,13 @@ def open_subject(name: str, *, base: bool = False, precision: Precision | None =
 
 def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> Subject:
     from etude.config import load_run_file
+    from etude.cycle.start import make_ready
     from etude.models.load import load
     from etude.techniques.policy import attach_adapter
 
     run_file = load_run_file(run.run_file, check_files=False)
     options = _with(run_file.model, precision)
+    make_ready(options)
     if not base and run.weights is None:
         raise RunError(
             f"has no weights yet (it is {run.state})", where=str(run.path), remedy="etude train --resume finishes it"

@@ -48,6 +48,13 @@ from etude import durable
 from etude.errors import EtudeError
 
 FORMAT = 1
+NO_SHARES = ("reward", "margin")
+"""Scores (and terms of them, `reward_…`) for which more is better, but which are no shares of anything."""
+
+
+def is_share(metric: str, *, higher_is_better: bool) -> bool:
+    """Whether a score runs from 0 to 1 and reads best in percent."""
+    return higher_is_better and not metric.startswith(NO_SHARES)
 
 
 @dataclass(frozen=True, slots=True)

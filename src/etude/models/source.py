@@ -16,6 +16,7 @@ from pathlib import Path
 from etude import durable
 from etude.errors import ModelError, StorageError
 from etude.models.refuse import inspect_folder
+from etude.runs.directory import is_run, open_run
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -46,6 +47,10 @@ def find_folder(name: str, *, revision: str | None = None) -> Path:
         folder = _embedded_folder(revision)
     elif path.suffix == ".gguf":
         folder = _converted(path)
+    elif is_run(path):
+        folder = merged_folder(path)
+        if not folder.is_dir():
+            raise ModelError("its adapter has not been merged yet", where=name, remedy="etude export RUN --to merged")
     elif path.is_dir():
         folder = path
     elif path.exists():
@@ -54,6 +59,12 @@ def find_folder(name: str, *, revision: str | None = None) -> Path:
         folder = _from_hub(name, revision)
     inspect_folder(folder)
     return folder
+
+
+def merged_folder(run: Path) -> Path:
+    """Where the whole model of a run is, or is to be put: its own folder, or one among the converted models."""
+    found = open_run(run)
+    return found.model if found.model.is_dir() else cache_folder() / f"run-{found.manifest().run_id}"
 
 
 def _embedded_folder(revision: str | None) -> Path:

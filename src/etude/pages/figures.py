@@ -78,13 +78,13 @@ def smoothed(curve: Curve) -> Curve:
     return Curve(curve.steps, tuple(values))
 
 
-def loss_curves(train: Curve, heldout: Curve) -> Draw:
+def loss_curves(train: Curve, heldout: Curve, *, unit: str = "nats per learned token") -> Draw:
     """Training loss, raw and smoothed, and held-out loss with its lowest point marked."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _grid(axes, "update", "nats per learned token")
-        _losses_axis(axes, (*smoothed(train).values, *heldout.values))
+        _grid(axes, "update", unit)
+        _losses_axis(axes, (*smoothed(train).values, *heldout.values), unit)
         if len(train):
             raw = thinned(train)
             axes.plot(raw.steps, raw.values, color=LIGHT["tuned"], alpha=0.4, linewidth=1.0)
@@ -105,7 +105,7 @@ def loss_curves(train: Curve, heldout: Curve) -> Draw:
     return draw
 
 
-def _losses_axis(axes: Axes, values: Sequence[float]) -> None:
+def _losses_axis(axes: Axes, values: Sequence[float], unit: str) -> None:
     """From zero, or logarithmic where losses fell so far that their end could not be told apart.
 
     The raw curve does not count: a single wild step must not flatten the others.
@@ -121,7 +121,7 @@ def _losses_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom=0.8 * lowest, top=1.25 * highest)
-    axes.set_title("nats per learned token, logarithmic", color=LIGHT["soft"])
+    axes.set_title(f"{unit}, logarithmic", color=LIGHT["soft"])
 
 
 def trend(curve: Curve, *, colour: str = "tuned") -> Draw:

@@ -113,9 +113,12 @@ def learning(run: RunFiles) -> Learning | None:
     metrics = run.metrics
     if not len(metrics.loss) and not len(metrics.heldout):
         return None
-    sentence = _losses_in_words(metrics.loss, metrics.heldout)
-    draw = loss_curves(metrics.loss, metrics.heldout)
+    unit = _unit(run)
+    sentence = _losses_in_words(metrics.loss, metrics.heldout, unit)
+    draw = loss_curves(metrics.loss, metrics.heldout, unit=unit)
     panels = {
+        **{_spelt(name): curve for name, curve in metrics.figures.items()},
+        **{f"{_spelt(name)}, held out": curve for name, curve in metrics.heldout_figures.items()},
         "learning rate": metrics.learning_rate,
         "gradient norm": metrics.grad_norm,
         "tokens a second": metrics.tokens_per_second,
@@ -138,12 +141,22 @@ def _range(name: str, curve: Curve) -> str:
     return f"{name} over updates, from {number(min(curve.values))} to {number(max(curve.values))}"
 
 
-def _losses_in_words(train: Curve, heldout: Curve) -> str:
+def _unit(run: RunFiles) -> str:
+    """What a loss is in: only imitation has one that can be read by itself."""
+    return "nats per learned token" if run.setting("objective.kind") in (None, "sft") else "loss"
+
+
+def _spelt(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _losses_in_words(train: Curve, heldout: Curve, unit: str) -> str:
     said = []
     if len(heldout) > 1:
         step, lowest = heldout.lowest
         first, last = number(heldout.values[0]), number(heldout.values[-1])
-        said.append(f"Held-out loss went from {first} to {last} nats per learned token;")
+        of = " nats per learned token" if unit != "loss" else ""
+        said.append(f"Held-out loss went from {first} to {last}{of};")
         said.append(f"its lowest was {number(lowest)} at update {step:,}.")
     if len(train) > 1:
         first, last = number(train.values[0]), number(train.values[-1])
@@ -165,7 +178,7 @@ def drawings(run: RunFiles) -> Sequence[Plot]:
     """The plots of a run: losses, all tasks' scores, and for each task its confusion matrix or JSON fields."""
     plots: list[Plot] = []
     if len(run.metrics.loss) or len(run.metrics.heldout):
-        plots.append(Plot("loss.png", loss_curves(run.metrics.loss, run.metrics.heldout), 900, 420))
+        plots.append(Plot("loss.png", loss_curves(run.metrics.loss, run.metrics.heldout, unit=_unit(run)), 900, 420))
     scores = [pair for task in run.tasks for pair in share_pairs(task, prefix=f"{task.name}: ")]
     if scores:
         plots.append(Plot("scores.png", before_and_after(scores, is_share=True), 900, 90 + 44 * len(scores)))

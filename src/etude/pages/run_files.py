@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ from etude.evaluation.report import Report
 from etude.pages.figures import Curve
 from etude.runs.directory import RunDirectory
 from etude.runs.manifest import Manifest
+
+KNOWN = (
+    "step", "epoch", "loss", "learning_rate", "grad_norm", "rows", "tokens", "tokens_computed", "micro_batches",
+    "seconds", "time", "skipped", "warning", "memory",
+)  # fmt: skip
+"""What every update's line in the diary says."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,10 @@ class Metrics:
     tokens: int = 0
     tokens_computed: int = 0
     seconds: float = 0.0
+    figures: Mapping[str, Curve] = field(default_factory=dict)
+    """What the objective told of each update, by name."""
+    heldout_figures: Mapping[str, Curve] = field(default_factory=dict)
+    """The same on held-out samples."""
     warnings: tuple[str, ...] = ()
     """What was odd about an update: too little memory, why it was skipped, a spike."""
 
@@ -144,14 +154,14 @@ def _data(path: Path, notices: list[str]) -> Mapping[str, Any]:
 
 def _metrics(path: Path, notices: list[str]) -> Metrics:
     updates: dict[int, dict[str, Any]] = {}
-    heldout: dict[int, float] = {}
+    heldout: dict[int, dict[str, Any]] = {}
     torn = 0
     for line in (_text(path, notices) or "").splitlines():
         row = _row(line)
         if row is None:
             torn += bool(line.strip())
         elif _finite(row.get("heldout_loss")):
-            heldout[row["step"]] = float(row["heldout_loss"])
+            heldout[row["step"]] = row
         elif "loss" in row:
             updates[row["step"]] = row  # a step done again after a resume counts once
     if torn:
@@ -160,9 +170,10 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
     if odd:
         notices.append(f"{path.name}: {odd} update{'s' * (odd > 1)} with a loss that is not a number, not drawn")
     rows = [updates[step] for step in sorted(updates)]
+    looks = [heldout[step] for step in sorted(heldout)]
     return Metrics(
         loss=_curve(rows, "loss"),
-        heldout=Curve(tuple(sorted(heldout)), tuple(heldout[step] for step in sorted(heldout))),
+        heldout=_curve(looks, "heldout_loss"),
         learning_rate=_curve(rows, "learning_rate"),
         grad_norm=_curve(rows, "grad_norm"),
         tokens_per_second=_speed(rows),
@@ -170,6 +181,10 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
         tokens=int(_total(rows, "tokens")),
         tokens_computed=int(_total(rows, "tokens_computed")),
         seconds=_total(rows, "seconds"),
+        figures={name: _curve(rows, name) for name in _names(rows, KNOWN)},
+        heldout_figures={
+            name.removeprefix("heldout_"): _curve(looks, name) for name in _names(looks, (*KNOWN, "heldout_loss"))
+        },
         warnings=tuple(
             f"update {row['step']}: {row[key]}"
             for row in rows
@@ -177,6 +192,11 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
             if key in row
         ),
     )
+
+
+def _names(rows: list[dict[str, Any]], known: Sequence[str]) -> list[str]:
+    """Names of the further numbers in the rows, in the order in which they come."""
+    return [name for name in dict.fromkeys(name for row in rows for name in row) if name not in known]
 
 
 def _row(line: str) -> dict[str, Any] | None:

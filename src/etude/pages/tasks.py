@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from etude.evaluation.report import Report
+from etude.evaluation.report import Report, is_share
 from etude.pages.answers import Group, groups
 from etude.pages.figures import Confusion, Pair, before_and_after, confusion_matrix
 from etude.pages.run_files import TaskReports
@@ -110,7 +110,7 @@ def _missing(task: TaskReports) -> str | None:
 
 
 def _is_share(report: Report, key: str) -> bool:
-    return report.higher_is_better and (key in report.intervals or key in NAMES)
+    return is_share(key, higher_is_better=report.higher_is_better) and (key in report.intervals or key in NAMES)
 
 
 def _shown_keys(report: Report) -> list[str]:
@@ -122,18 +122,18 @@ def _score_rows(task: TaskReports) -> tuple[ScoreRow, ...]:
     report = task.either
     rows = []
     for key in _shown_keys(report):
-        is_share = _is_share(report, key) or key == "stop_rate"
-        base, base_interval = _cell(task.base, key, is_share)
-        tuned, tuned_interval = _cell(task.tuned, key, is_share)
+        in_percent = _is_share(report, key) or key == "stop_rate"
+        base, base_interval = _cell(task.base, key, in_percent)
+        tuned, tuned_interval = _cell(task.tuned, key, in_percent)
         rows.append(ScoreRow(score_name(key), base, base_interval, tuned, tuned_interval, key == report.metric))
     return tuple(rows)
 
 
-def _cell(report: Report | None, key: str, is_share: bool) -> tuple[str, str]:
+def _cell(report: Report | None, key: str, in_percent: bool) -> tuple[str, str]:
     if report is None or key not in report.summary:
         return "", ""
     ends = report.intervals.get(key)
-    return score(report.summary[key], is_share=is_share), interval(*ends, is_share=is_share) if ends else ""
+    return score(report.summary[key], is_share=in_percent), interval(*ends, is_share=in_percent) if ends else ""
 
 
 def share_pairs(task: TaskReports, *, prefix: str = "") -> tuple[Pair, ...]:

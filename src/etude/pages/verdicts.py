@@ -8,6 +8,7 @@ from typing import Literal
 
 from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict
+from etude.evaluation.report import is_share
 from etude.pages.run_files import RunFiles
 from etude.pages.wording import duration, number, p_value, percent, points, score_name, signed
 
@@ -84,11 +85,11 @@ def _why_none(run: RunFiles) -> str:
 
 def card(verdict: Verdict) -> Card:
     """A verdict in words, and its interval as a strip."""
-    is_share = verdict.higher_is_better
+    in_percent = is_share(verdict.metric, higher_is_better=verdict.higher_is_better)
     name = score_name(verdict.metric)
     level = f"{100 * verdict.level:.4g}\u202f%"
     ends = (verdict.low, verdict.high)
-    if is_share:
+    if in_percent:
         gain = f"{points(verdict.difference)} points"
         between = f"{points(ends[0], plus=False)} to {points(ends[1], plus=False)}"
     else:
@@ -184,8 +185,9 @@ def overfitting(gap: Gap) -> Overfitting:
     ends = (signed(f"{gap.low:+.4f}"), signed(f"{gap.high:+.4f}"))
     known = math.isfinite(gap.low) and math.isfinite(gap.high)
     between = f"{ends[0]} to {ends[1]}" if known else "unknown"
+    unit = "nats per learned token" if gap.unit == "nats per token" else gap.unit
     says = (
-        f"Held-out loss is {number(gap.heldout_loss)} nats per learned token,"
+        f"Held-out loss is {number(gap.heldout_loss)} {unit},"
         f" training loss {number(gap.train_loss)}:"
         f" a gap of {signed(f'{gap.gap:+.4f}')}, {100 * gap.level:.4g}\u202f% interval {between},"
         f" over {gap.n_heldout:,} held-out and {gap.n_train:,} training rows."

@@ -1,0 +1,145 @@
+"""Reinforcement learning and several stages on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from etude.runs.directory import open_run
+from tests.cycle.conftest import Desk, as_jsonl, diary, lines_of, weights
+
+REWARDS = """def even(prompt, answer, reference):
+    return sum(len(word) % 2 == 0 for word in answer.split()) / 4
+"""
+PAIRS = [{"prompt": f"what is {i}?", "chosen": f"the fox {i % 3}", "rejected": f"dog {i % 5}"} for i in range(24)]
+
+
+def online(desk: Desk, kind: str, **rollouts: object) -> None:
+    desk.write("mine.py", REWARDS)
+    desk.run_file(
+        objective=kind,
+        training={"steps": 6, "batch_rows": 4, "heldout_every": 3, "save_every": 1},
+        rollouts={
+            "group": 2,
+            "max_new_tokens": 6,
+            "updates": 2,
+            "rewards": [{"kind": "python", "function": "mine.py:even"}],
+            **rollouts,
+        },
+    )
+
+
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_a_run_that_was_killed_goes_on_exactly(desk: Desk, kind: str) -> None:
+    online(desk, kind)
+    done = desk.etude("train", "toy.yaml", "output=runs/whole")
+    assert done.code == 0, done.words
+    killed = desk.etude("train", "toy.yaml", ETUDE_FAULT="loop.after_update:3=kill")
+    assert killed.code != 0
+    done = desk.etude("train", "toy.yaml", "--resume")
+    assert done.code == 0, done.words
+    whole, again = desk.folder / "runs" / "whole", desk.folder / "runs" / "toy"
+    assert weights(whole) == weights(again)
+    assert diary(whole) == diary(again)
+    assert lines_of(whole / "rollouts.jsonl") == lines_of(again / "rollouts.jsonl")
+
+
+def test_what_rewards_came_to_is_reported(desk: Desk) -> None:
+    online(desk, "grpo")
+    done = desk.etude("train", "toy.yaml")
+    assert done.code == 0, done.words
+    assert "reward on reward went from" in done.words
+    (line,) = [line for line in done.words.splitlines() if "reward on reward" in line]
+    assert "points" not in line, "a reward is no share of anything"
+    page = (desk.folder / "runs" / "toy" / "report.html").read_text(encoding="utf-8")
+    for name in ("reward", "answer tokens", "dead groups", "surprise", "reward, held out", "win rate"):
+        assert name in page
+
+
+def test_rewards_must_be_said_and_groups_be_whole(desk: Desk) -> None:
+    desk.run_file(objective="grpo", training={"batch_rows": 5}, rollouts={"rewards": []})
+    done = desk.etude("check", "toy.yaml")
+    assert done.code == 2
+    assert "rollouts.rewards" in done.error
+    assert "must be a multiple of rollouts.group (8)" in done.error
+    desk.run_file(objective="grpo", rollouts={"rewards": [{"kind": "model"}, {"kind": "regex", "pattern": "("}]})
+    done = desk.etude("check", "toy.yaml")
+    assert "rollouts.rewards.0.run" in done.error
+    assert "rollouts.rewards.1.pattern" in done.error
+
+
+def stages(desk: Desk, **ppo: object) -> None:
+    desk.write("pairs.jsonl", as_jsonl(PAIRS))
+    desk.write("prompts.jsonl", as_jsonl([{"prompt": f"what is {i}?"} for i in range(24)]))
+    content = {
+        "output": "runs/rlhf",
+        "model": "./base",
+        "training": {"steps": 3, "batch_rows": 4},
+        "stages": {
+            "sft": {"data": {"train": "train.jsonl"}},
+            "reward": {"model": "stage:sft", "data": {"train": "pairs.jsonl"}, "objective": "reward"},
+            "ppo": {
+                "model": "stage:sft",
+                "data": {"train": "prompts.jsonl"},
+                "objective": "ppo",
+                "rollouts": {"group": 2, "max_new_tokens": 5, "rewards": [{"kind": "model", "run": "stage:reward"}]},
+                **ppo,
+            },
+        },
+    }
+    desk.write("rlhf.yaml", yaml.safe_dump(content, sort_keys=False))
+
+
+def test_three_stages_are_one_command(desk: Desk) -> None:
+    stages(desk)
+    killed = desk.etude("train", "rlhf.yaml", ETUDE_FAULT="loop.after_update:5=kill")
+    assert killed.code != 0
+    done = desk.etude("train", "rlhf.yaml", "--resume")
+    assert done.code == 0, done.words
+    assert "stage 1 of 3, sft: finished" in done.words
+    runs = {name: open_run(desk.folder / "runs" / "rlhf" / name) for name in ("sft", "reward", "ppo")}
+    assert all(run.state == "finished" for run in runs.values())
+    parent = runs["sft"].manifest().run_id
+    assert [runs[name].manifest().parent for name in ("sft", "reward", "ppo")] == [None, parent, parent]
+    assert (runs["reward"].path / "adapter" / "value_head.safetensors").exists()
+    again = desk.etude("train", "rlhf.yaml", "--resume")
+    assert again.words.count("finished in") == 3
+
+
+def test_all_stages_are_checked_before_the_first_one_trains(desk: Desk) -> None:
+    stages(desk, training={"stepz": 3})
+    done = desk.etude("train", "rlhf.yaml")
+    assert (done.code, "stage ppo" in done.error, "did you mean 'steps'?" in done.error) == (2, True, True)
+    assert not (desk.folder / "runs").exists()
+    stages(desk, data={"train": "promts.jsonl"})
+    done = desk.etude("check", "rlhf.yaml")
+    assert "did you mean 'prompts.jsonl'?" in done.error
+    stages(desk, model="stage:reword")
+    done = desk.etude("check", "rlhf.yaml")
+    assert "'stage:reword' is no earlier stage (there are: sft, reward)" in done.error
+    stages(desk)
+    done = desk.etude("check", "rlhf.yaml", "pppo.training.steps=1")
+    assert "neither a stage nor a section" in done.error
+    done = desk.etude("check", "rlhf.yaml", "ppo.training.steps=7", "training.seed=3")
+    assert done.code == 0
+    assert "7 steps" in done.words
+
+
+def test_a_reward_model_is_measured_on_pairs(desk: Desk) -> None:
+    desk.write("pairs.jsonl", as_jsonl(PAIRS))
+    desk.write("pairs.task.yaml", "name: pairs\ndata: pairs.jsonl\nmetric: preference\n")
+    desk.run_file(
+        data={"train": "pairs.jsonl"}, objective="reward", training={"steps": 12, "learning_rate": 1e-2},
+        evaluation={"tasks": ["pairs.task.yaml"]},
+    )  # fmt: skip
+    done = desk.etude("train", "toy.yaml")
+    assert done.code == 0, done.words
+    header = json.loads((desk.folder / "runs/toy/reports/pairs.jsonl").read_text().splitlines()[0])["report"]
+    assert header["summary"]["preference"] > 0.9
+    assert 0 <= header["summary"]["calibration_error"] < 0.5
+    assert 0 <= header["summary"]["longer_first"] <= 1
+    assert sum(part["count"] for part in header["tables"]["calibration"]) == 24
+    asked = desk.etude("evaluate", "runs/toy", "pairs.task.yaml")
+    assert asked.code == 0, asked.words
