@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from bench.measured import Measured, read_job
-from bench.ours.objectives import GroupLoss, PairLoss
 from etude.batch import Sample, TokenRow
 from etude.data.batches import OfflineBatches, epoch_order
 from etude.models.load import load
 from etude.models.options import ModelOptions
 from etude.objectives.base import Objective
+from etude.objectives.dpo import DPO
+from etude.objectives.grpo import GRPO
 from etude.objectives.sft import SFT
 from etude.techniques.full import Full
 from etude.techniques.lora import LoRA
@@ -23,7 +25,7 @@ from etude.training.loop import train
 from etude.training.options import TrainOptions
 from etude.training.progress import Progress
 
-OBJECTIVES: dict[str, Objective] = {"sft": SFT(), "dpo": PairLoss(), "grpo": GroupLoss()}
+OBJECTIVES: dict[str, Objective] = {"sft": SFT(), "dpo": DPO(), "grpo": GRPO(clip_high=0.2)}
 
 
 def in_order(samples: list[Sample]) -> tuple[Sample, ...]:
@@ -41,6 +43,12 @@ def samples_of(file: dict[str, Any]) -> list[Sample]:
     ]
 
 
+def with_advantage(row: TokenRow) -> TokenRow:
+    """The rows' file keeps a group's advantages as weights."""
+    weights = tuple(float(weight != 0) for weight in row.weights)
+    return TokenRow(row.tokens, weights, given={"advantage": tuple(row.weights)})
+
+
 class Updates:
     """The job's model, rows and options, ready to be trained."""
 
@@ -49,6 +57,8 @@ class Updates:
         file = json.loads(Path(job["rows"]).read_text(encoding="utf-8"))
         settings = job["settings"]
         samples = samples_of(file)[: job["steps"] * file["samples_per_step"]]
+        if job["objective"] == "grpo":
+            samples = [replace(one, rows=tuple(map(with_advantage, one.rows))) for one in samples]
         self.rows_per_sample = len(samples[0].rows)
         packing = {key: settings[key] for key in ("share_prefixes", "tokens") if key in settings}
         self.source = OfflineBatches(samples=in_order(samples), **packing)

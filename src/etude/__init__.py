@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from etude.evaluation.report import Report
     from etude.models.load import load
     from etude.models.options import ModelOptions
+    from etude.objectives.cpo import CPO
+    from etude.objectives.dpo import DPO
+    from etude.objectives.grpo import GRPO
+    from etude.objectives.kto import KTO
+    from etude.objectives.orpo import ORPO
+    from etude.objectives.ppo import PPO
+    from etude.objectives.reward import Reward
     from etude.objectives.sft import SFT
+    from etude.objectives.simpo import SimPO
     from etude.records import Conversation, Message, Preference, Prompt, Text
     from etude.sampling.options import SampleOptions
     from etude.sampling.sampler import sample
@@ -33,6 +41,14 @@ if TYPE_CHECKING:
     from etude.training.options import TrainOptions
 
 _HOME = {
+    "CPO": "objectives.cpo",
+    "DPO": "objectives.dpo",
+    "GRPO": "objectives.grpo",
+    "KTO": "objectives.kto",
+    "ORPO": "objectives.orpo",
+    "PPO": "objectives.ppo",
+    "Reward": "objectives.reward",
+    "SimPO": "objectives.simpo",
     "SFT": "objectives.sft",
     "Conversation": "records",
     "EtudeError": "errors",
@@ -61,6 +77,12 @@ _HOME = {
 }
 
 __all__ = [
+    "CPO",
+    "DPO",
+    "GRPO",
+    "KTO",
+    "ORPO",
+    "PPO",
     "SFT",
     "Conversation",
     "EtudeError",
@@ -71,7 +93,9 @@ __all__ = [
     "Preference",
     "Prompt",
     "Report",
+    "Reward",
     "SampleOptions",
+    "SimPO",
     "Text",
     "TrainOptions",
     "Verdict",

@@ -63,7 +63,7 @@ class RunFile:
                 if value is not None:
                     found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
         if self.objective.online and not self.rollouts.rewards:
-            found.append(("rollouts.rewards", f"missing; the objective {self.objective.kind!r} learns from rewards"))
+            found.append(("rollouts.rewards", f"missing; {type(self.objective).__name__} learns from rewards"))
         if self.objective.online and self.training.batch_rows % self.rollouts.group:
             found.append(
                 ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")

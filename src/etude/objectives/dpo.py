@@ -49,8 +49,8 @@ class DPO(Usual):
         if self.loss_type in BY_LENGTH:
             chosen, rejected = (one / by for one, by in zip((chosen, rejected), pairs(row_lengths(batch)), strict=True))
         if self.loss_type == "aot":
-            margins = (one - other for one, other in map(pairs, (policy_R, reference_R)))
-            losses_P = aot(*margins, self.beta, self.label_smoothing)
+            policy_P, reference_P = (one - other for one, other in map(pairs, (policy_R, reference_R)))
+            losses_P = aot(policy_P, reference_P, self.beta, self.label_smoothing)
         else:
             losses_P = LOSSES[self.loss_type](chosen, rejected, self.beta, self.label_smoothing)
         if self.nll:

@@ -91,7 +91,8 @@ class MasterAdamW:
             assert grad is not None
             self.masters[name].grad, self.trainable[name].grad = grad.float(), None
         if gradient_scale != 1.0:
-            torch._foreach_mul_([self.masters[name].grad for name in names], gradient_scale)
+            grads = [grad for name in names if (grad := self.masters[name].grad) is not None]
+            torch._foreach_mul_(grads, gradient_scale)
         self.adamw.step()
         if thin:
             with torch.no_grad():

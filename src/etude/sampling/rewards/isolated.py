@@ -67,7 +67,7 @@ class Isolated:
                 self.close()
             self.failures.append(str(told["wrong"]))
             return math.nan
-        found = float(told["reward"])
+        found = float(str(told["reward"]))
         if not math.isfinite(found):
             self.failures.append(f"gave {found}")
             return math.nan
