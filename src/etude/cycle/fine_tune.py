@@ -16,6 +16,7 @@ from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
+from etude.cycle.alarms import Alarms
 from etude.cycle.foresee import Foreseen, foresee
 from etude.cycle.measure import Measuring, measure, tasks_of
 from etude.cycle.online import HeldoutReward, heldout_look, measured_reward, rollouts_of
@@ -36,7 +37,6 @@ from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
 from etude.techniques.policy import Policy, attach
-from etude.training.alarms import Alarms
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
 from etude.training.profile import Profile

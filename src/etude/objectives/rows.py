@@ -38,6 +38,7 @@ def pairs(rows_R: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def log_sigmoid(x: Tensor) -> Tensor:
+    """log σ(x), torch's own, brought in when it is needed."""
     from torch.nn.functional import logsigmoid
 
     return logsigmoid(x)

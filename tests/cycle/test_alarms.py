@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from etude.training.alarms import DEAD_UPDATES, FALLING_UPDATES, LOOKS, Alarms
+from etude.cycle.alarms import DEAD_UPDATES, FALLING_UPDATES, LOOKS, Alarms
 from etude.training.progress import Progress, StopEarly
 
 
