@@ -13,9 +13,9 @@ from bench.measured import peak_gigabytes, read_job
 from bench.ours.forgetting import probes
 from etude.config import RunFile
 from etude.config.kinds import kind_class
-from etude.cycle.fine_tune import prepare_policy
 from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Quiet
+from etude.cycle.sources import prepare_policy
 from etude.data.batches import OfflineBatches
 from etude.data.options import DataOptions
 from etude.evaluation.harness import evaluate

@@ -120,7 +120,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Log-probabilities of each site's target, nats, shape S, float32; what an objective does not need is absent."""
+    """Of each site, shape S, float32: log-probabilities of its target, nats, by the policy and its reference; a value
+    head's numbers; the distance to a teacher's distribution, nats. What an objective does not need is absent."""
 
     policy_S: Tensor
     reference_S: Tensor | None = None

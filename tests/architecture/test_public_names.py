@@ -11,7 +11,8 @@ from tests.architecture.source import PACKAGE, ROOT, tree
 
 PUBLIC = """
     CPO Conversation DPO EtudeError Full GRPO KTO LoRA Message ModelOptions ORPO PPO Preference Prompt Report Reward SFT
-    SampleOptions SimPO Text TrainOptions Verdict attach batches compare evaluate fine_tune load open_subject read sample split train
+    SampleOptions SimPO Text TrainOptions Verdict attach batches compare evaluate fine_tune load open_subject read
+    sample split train
 """.split()  # noqa: SIM905  (a table of names reads better than 25 quoted strings)
 
 

@@ -99,8 +99,8 @@ outputs: runs/tickets
 learning_rate: 1
 """
     assert problems(folder, text, "technique.rnak=3", "model.precision=flot32") == [
-        "data.format (line 2): expected one of auto, messages, sharegpt, alpaca, prompt-completion, preference, text, "
-        "got 'alpca'; did you mean 'alpaca'?",
+        "data.format (line 2): expected one of auto, messages, sharegpt, alpaca, prompt-completion, preference, judged, "
+        "text, got 'alpca'; did you mean 'alpaca'?",
         "data.columns (line 2): expected a mapping of name: value, got [1]",
         "data.max_tokns (line 2): unknown setting; did you mean 'max_tokens'?",
         "objective.kind (line 3): unknown kind 'sftt'; did you mean 'sft'?",
@@ -151,7 +151,7 @@ def test_a_conflict_between_sections(folder: Path) -> None:
         ),
         (SHORTEST + "technique: 3\n", "technique (line 3): expected settings such as 'kind: lora', got 3"),
         (SHORTEST + "technique: {kind: full, rank: 8}\n", "technique.rank (line 3): belongs to kind lora, not to full"),
-        (SHORTEST + "objective: {beta: 0.1}\n", "objective.beta (line 3): unknown setting"),
+        (SHORTEST + "objective: {beta: 0.1}\n", "objective.beta (line 3): belongs to kind dpo, not to sft"),
         (
             "model: m\ndata: {train: tickets.jsonl, holdout: [1]}\n",
             "data.holdout (line 2): expected a number or text, got [1]",

@@ -22,8 +22,8 @@ def test_every_name_of_a_table_is_a_dataclass_that_says_its_kind(section: str) -
 
 def test_another_package_adds_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "their_objective.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import Literal\n"
-        "@dataclass(frozen=True)\nclass Theirs:\n    kind: Literal['theirs'] = 'theirs'\n    beta: float = 0.1\n"
+        "from dataclasses import dataclass\nfrom typing import Literal\nfrom etude.objectives.base import Usual\n"
+        "@dataclass(frozen=True)\nclass Theirs(Usual):\n    kind: Literal['theirs'] = 'theirs'\n    beta: float = 0.1\n"
     )
     package = tmp_path / "theirs-1.0.dist-info"
     package.mkdir()

@@ -143,3 +143,17 @@ def test_a_reward_model_is_measured_on_pairs(desk: Desk) -> None:
     assert sum(part["count"] for part in header["tables"]["calibration"]) == 24
     asked = desk.etude("evaluate", "runs/toy", "pairs.task.yaml")
     assert asked.code == 0, asked.words
+
+
+def test_a_student_learns_from_a_teacher_on_answers_of_its_own(desk: Desk) -> None:
+    desk.run_file(
+        objective={"kind": "distill", "teacher": "./base", "on_policy": True, "mix": 1.0},
+        training={"steps": 4, "batch_rows": 4}, rollouts={"group": 2, "max_new_tokens": 6},
+    )  # fmt: skip
+    done = desk.etude("train", "toy.yaml")
+    assert done.code == 0, done.words
+    lines = [line for line in lines_of(desk.folder / "runs/toy/metrics.jsonl") if "divergence" in line]
+    assert abs(lines[0]["divergence"]) < 1e-5, "the student begins as its teacher"
+    assert "reward" not in lines[0]
+    desk.run_file(objective={"kind": "distill", "teacher": "./bass"})
+    assert "did you mean 'base'?" in desk.etude("check", "toy.yaml").error

@@ -23,7 +23,7 @@ PAIRS_OF_ANSWERS = [
 ANSWERS = [{"prompt": f"what is {i}?", "completion": f"the quick brown fox {i % 3}"} for i in range(24)]
 ROWS = {
     **dict.fromkeys(("dpo", "orpo", "simpo", "cpo", "reward"), PAIRS_OF_ANSWERS),
-    **dict.fromkeys(("sft", "grpo", "ppo"), ANSWERS),
+    **dict.fromkeys(("sft", "grpo", "ppo", "distill"), ANSWERS),
     "kto": [{"prompt": f"is it {i}?", "completion": f"the dog {i % 3}", "label": i % 2 == 0} for i in range(24)],
 }
 """What each objective learns from."""
@@ -54,6 +54,10 @@ def test_it_trains_and_is_opened_again(technique: str, objective: str, tmp_path:
         "objective": objective,
         "training": {"steps": 6, "batch_rows": 4, "learning_rate": 5e-3, "save_every": 3},
     }
+    if objective == "distill":
+        toy_module(seed=7).save_pretrained(tmp_path / "teacher")
+        toy_tokenizer().save_pretrained(tmp_path / "teacher")
+        content["objective"] = {"kind": "distill", "teacher": "./teacher", "mix": 0.5}
     if objective in ("grpo", "ppo"):
         content["rollouts"] = {
             "group": 2,

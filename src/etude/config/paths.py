@@ -11,6 +11,7 @@ from etude.data.options import DataOptions
 from etude.data.sources import REFUSED, ROWS, TEXTS
 from etude.evaluation.options import EvaluationOptions
 from etude.models.options import ModelOptions
+from etude.objectives.distill import Distill
 from etude.sampling.rewards.options import RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.yaml_text import Where
@@ -34,6 +35,8 @@ def _resolved(section: object, folder: Path) -> object:
         return replace(section, name=_absolute(section.name, folder))
     if isinstance(section, RolloutOptions):
         return replace(section, rewards=tuple(_reward_resolved(reward, folder) for reward in section.rewards))
+    if isinstance(section, Distill) and _says_path(section.teacher):
+        return replace(section, teacher=_absolute(section.teacher, folder))
     return section
 
 
@@ -57,6 +60,9 @@ def missing_files(
         named["data", "holdout"] = data.holdout
     if isinstance(evaluation, EvaluationOptions):
         named.update({("evaluation", "tasks", index): task for index, task in enumerate(evaluation.tasks)})
+    objective = sections.get("objective")
+    if isinstance(objective, Distill) and Path(objective.teacher).is_absolute():
+        named["objective", "teacher"] = objective.teacher
     rollouts = sections.get("rollouts")
     if isinstance(rollouts, RolloutOptions):
         for index, reward in enumerate(rollouts.rewards):

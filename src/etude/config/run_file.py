@@ -62,7 +62,7 @@ class RunFile:
             for name, value in (("patience", self.training.patience), ("heldout_every", self.training.heldout_every)):
                 if value is not None:
                     found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
-        if self.objective.online and not self.rollouts.rewards:
+        if self.objective.online and self.objective.needs_rewards and not self.rollouts.rewards:
             found.append(("rollouts.rewards", f"missing; {type(self.objective).__name__} learns from rewards"))
         if self.objective.online and self.training.batch_rows % self.rollouts.group:
             found.append(

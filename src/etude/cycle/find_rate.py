@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from etude.config import RunFile
-from etude.cycle.fine_tune import prepare_policy
 from etude.cycle.show import Quiet, Show
+from etude.cycle.sources import prepare_policy
 from etude.errors import EtudeError
 from etude.techniques.policy import Policy
 from etude.training.loop import train

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from etude import durable
-from etude.batch import Sample
 from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
@@ -19,24 +18,23 @@ from etude.cycle.after import gap_of
 from etude.cycle.alarms import Alarms
 from etude.cycle.foresee import Foreseen, foresee
 from etude.cycle.measure import Measuring, measure, tasks_of
-from etude.cycle.online import HeldoutReward, heldout_look, measured_reward, rollouts_of
+from etude.cycle.online import HeldoutReward, measured_reward
 from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
+from etude.cycle.sources import attached, sources_of
 from etude.cycle.start import make_ready
-from etude.data.batches import OfflineBatches
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError, Interrupted, Problems, StorageError
 from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
 from etude.models.loaded import LoadedModel
-from etude.objectives.sft import SFT
 from etude.pages.report import write_report
 from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
-from etude.techniques.policy import Policy, attach
+from etude.techniques.policy import Policy
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
 from etude.training.profile import Profile
@@ -45,7 +43,6 @@ from etude.training.ranks import Ranks
 from etude.training.saving import Place
 from etude.training.signals import stop_requests_interrupt
 from etude.training.source import Look, StepSource, SweepSource
-from etude.training.survey import TrainingSurvey
 
 RESUME = "the same command with --resume"
 RANKS_WAIT_SECONDS = 6 * 3600.0
@@ -201,8 +198,8 @@ def _lead(work: _Work) -> Finished:
     with work.phase("measure base"):
         before = measure(measuring, model, tasks, base=True) if run_file.evaluation.base else {}
     with work.phase("attach"):
-        policy = _attached(run_file, model, prepared)
-        source, heldout = _sources(run_file, policy, prepared, run.path)
+        policy = attached(run_file, model, prepared)
+        source, heldout = sources_of(run_file, policy, prepared, run.path)
     if isinstance(heldout, HeldoutReward):
         with work.phase("measure base's reward"):
             before["reward"] = measured_reward(heldout, run, model.name, base=True, known=work.resume)
@@ -293,23 +290,6 @@ def _begin(
     return manifest
 
 
-def _attached(run_file: RunFile, model: LoadedModel, prepared: Prepared) -> Policy:
-    """The policy; techniques that choose weights by data see the first training rows."""
-    seed, technique = run_file.training.seed, run_file.technique
-    source = _source(run_file, prepared.samples)
-    # What an online objective learns from is not written yet: the rows' own answers stand in for it.
-    looked_through = SFT() if run_file.objective.online else run_file.objective
-    survey = TrainingSurvey(model, technique, source, looked_through, seed=seed)
-    return attach(technique, model, seed=seed, survey=survey, value_head=run_file.objective.needs_values)
-
-
-def prepare_policy(run_file: RunFile, show: Show) -> tuple[Policy, OfflineBatches]:
-    """The policy and the rows that a run would train, and nothing written."""
-    prepared = prepare_rows(run_file, show, quarantine=None)
-    model = load(run_file.model, held=run_file.technique.base_held_as)
-    return _attached(run_file, model, prepared), _source(run_file, prepared.samples)
-
-
 def _train(
     work: _Work, policy: Policy, source: StepSource, heldout: SweepSource | Look | None, manifest: Manifest
 ) -> Trained:
@@ -349,8 +329,8 @@ def _train(
 def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
     """Another rank than the main one: the same data and weights, its share of each step, nothing written."""
     prepared = prepare_rows(run_file, Quiet(), quarantine=None)
-    policy = _attached(run_file, load(run_file.model, held=run_file.technique.base_held_as), prepared)
-    source, heldout = _sources(run_file, policy, prepared, None)
+    policy = attached(run_file, load(run_file.model, held=run_file.technique.base_held_as), prepared)
+    source, heldout = sources_of(run_file, policy, prepared, None)
     train(
         policy,
         source,
@@ -359,24 +339,6 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
         heldout=heldout,
         place=Place(folder=Path(run_file.output), run_id="", resume=resume),
         ranks=ranks,
-    )
-
-
-def _sources(
-    run_file: RunFile, policy: Policy, prepared: Prepared, folder: Path | None
-) -> tuple[StepSource, SweepSource | Look | None]:
-    """What the loop pulls steps from, and what it looks at in between; answers go to the folder before use."""
-    if run_file.objective.online:
-        rollouts = rollouts_of(run_file, policy, prepared, folder)
-        return rollouts, heldout_look(rollouts, prepared, policy)
-    heldout = _source(run_file, prepared.heldout) if prepared.heldout else None
-    return _source(run_file, prepared.samples), heldout
-
-
-def _source(run_file: RunFile, samples: Sequence[Sample]) -> OfflineBatches:
-    data = run_file.data
-    return OfflineBatches(
-        samples=samples, tokens=data.tokens_at_once, share_prefixes=data.share_prefixes, shown=run_file.objective.shown
     )
 
 

@@ -41,7 +41,7 @@ def rollouts_of(run_file: RunFile, policy: Policy, prepared: Prepared, folder: P
     Raises:
         EtudeError: no rewards, or one that cannot be opened.
     """
-    if not run_file.rollouts.rewards:
+    if not run_file.rollouts.rewards and run_file.objective.needs_rewards:
         raise ConfigError(
             "an objective that learns from its own answers needs at least one reward",
             where="rollouts.rewards",

@@ -54,9 +54,7 @@ def score(
 
 def log_distributions(module: PreTrainedModel, batch: Batch, *, way: Way = "tree") -> Tensor:
     """Log-probability in nats of every token at each site, float32 [S, V]: for a handful of sites."""
-    hidden_SE = site_states(module, batch, way=way)
-    head = cast("Any", module.get_output_embeddings())
-    return _transformed(head(hidden_SE), *_head_transform(module)).log_softmax(-1)
+    return head_logits(module, site_states(module, batch, way=way)).log_softmax(-1)
 
 
 def site_states(
@@ -110,6 +108,12 @@ def log_probabilities(module: PreTrainedModel, hidden_SE: Tensor, target_S: Tens
             part = cast("Tensor", checkpoint(_through_head, head, hidden, target, scale, softcap, use_reentrant=False))
         parts.append(part[: len(target) - padding])
     return torch.cat(parts) if parts else hidden_SE.new_zeros(0, dtype=torch.float32)
+
+
+def head_logits(module: PreTrainedModel, hidden_SE: Tensor) -> Tensor:
+    """Logits as the family makes them, float32 [S, V]: for a chunk of sites."""
+    head = cast("Any", module.get_output_embeddings())
+    return _transformed(head(hidden_SE), *_head_transform(module))
 
 
 def _head_transform(module: PreTrainedModel) -> tuple[float, float | None]:

@@ -10,4 +10,5 @@ OBJECTIVES = {
     "reward": "etude.objectives.reward:Reward",
     "grpo": "etude.objectives.grpo:GRPO",
     "ppo": "etude.objectives.ppo:PPO",
+    "distill": "etude.objectives.distill:Distill",
 }

@@ -32,6 +32,17 @@ class Objective(Protocol):
         ...
 
     @property
+    def needs_teacher(self) -> bool:
+        """Whether `Scores.teacher_S`, the distance to a teacher's distributions, must be computed; it then says which
+        model is the `teacher`, and is a `models.distilling.Distance`."""
+        ...
+
+    @property
+    def needs_rewards(self) -> bool:
+        """Online: whether answers must be rewarded."""
+        ...
+
+    @property
     def online(self) -> bool:
         """Whether it learns from answers that the policy itself writes: see `Online`."""
         ...
@@ -66,6 +77,8 @@ class Usual:
     needs_policy: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = False
     needs_values: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
+    needs_rewards: ClassVar[bool] = True
     online: ClassVar[bool] = False
 
     def shown(self, sample: Sample) -> Sample:

@@ -19,6 +19,7 @@ class CPO(Usual):
 
     kind: Literal["cpo"] = "cpo"
     loss_type: Literal["sigmoid", "hinge"] = "sigmoid"
+    """How the difference of both answers becomes a loss."""
     beta: float = 0.1
     """Factor on log-probabilities of whole answers."""
     label_smoothing: float = 0.0

@@ -27,8 +27,9 @@ class GRPO(Usual):
     level: Level = "token"
     """Ratios of tokens, or of whole answers (GSPO, https://arxiv.org/abs/2507.18071)."""
     clip_low: float = 0.2
+    """Ratios below 1 − this teach nothing more."""
     clip_high: float = 0.28
-    """Ratios beyond 1 − low and 1 + high teach nothing more."""
+    """Ratios above 1 + this teach nothing more."""
     kl: float = 0.0
     """Weight of the distance to the model before training, nats per token (https://joschu.net/blog/kl-approx.html), by
     ratios, so that its gradient is unbiased (https://arxiv.org/abs/2512.02556)."""

@@ -21,8 +21,9 @@ class PPO(Usual):
     loss_type: ClassVar[str] = "dapo"
     level: ClassVar[Level] = "token"
     clip_low: float = 0.2
+    """Ratios below 1 − this teach nothing more."""
     clip_high: float = 0.2
-    """Ratios beyond 1 − low and 1 + high teach nothing more."""
+    """Ratios above 1 + this teach nothing more."""
     value_weight: float = 0.1
     """Weight of the critic's loss."""
     value_clip: float = 0.2
@@ -36,6 +37,7 @@ class PPO(Usual):
     kl_horizon: float = 10_000.0
     """Answers over which it adapts."""
     discount: float = 1.0
+    """γ: what a reward one token later is worth."""
     decay: float = 0.95
     """λ of the advantage estimate."""
     whiten_rewards: bool = False

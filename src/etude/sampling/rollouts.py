@@ -329,11 +329,11 @@ def _figures(groups: Sequence[Group]) -> dict[str, float]:
     lengths = [len(answer) for group in groups for answer in group.answers]
     names = {name for group in groups for parts in group.parts for name in parts}
     found = {
-        "reward": _mean(rewards),
         "answer_tokens": _mean(lengths),
         "ended": _mean([float(ended) for group in groups for ended in group.finished]),
-        "dead_groups": _mean([float(group.is_dead) for group in groups]),
     }
+    if names:
+        found |= {"reward": _mean(rewards), "dead_groups": _mean([float(group.is_dead) for group in groups])}
     if len(names) > 1:
         for name in sorted(names):
             values = [parts[name] for group in groups for parts in group.parts]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from etude.errors import ModelError
 from etude.models.layers.held import held_layers
-from etude.models.loaded import LoadedModel
+from etude.models.loaded import LoadedModel, Subject
 from etude.techniques import PEFT_TYPES, TECHNIQUES, adapter_files, own_format
 from etude.techniques.base import Survey, Technique, generator_of
 
@@ -32,6 +32,8 @@ class Policy:
     model: LoadedModel
     technique: Technique
     trainable: Mapping[str, nn.Parameter]
+    teacher: Subject | None = None
+    """A model to learn from, where an objective needs one."""
 
     @property
     def name(self) -> str:
@@ -113,19 +115,35 @@ def attach(
     seed: int = 0,
     survey: Survey | None = None,
     value_head: bool = False,
+    teacher: Subject | None = None,
 ) -> Policy:
     """A policy: the technique's weights learn, all others are frozen. Changes the model in place.
 
     Techniques that choose weights by their gradients ask the `survey` for them. With `value_head` the policy gets one
-    that learns beside the technique's weights.
+    that learns beside the technique's weights; with a `teacher` objectives can measure the distance to it.
 
     Raises:
         ConfigError: a target layer that the model does not have.
-        ModelError: the model has no layers for this technique, or one is attached already.
+        ModelError: the model has no layers for this technique, one is attached already, or the teacher has another
+            vocabulary.
     """
+    if teacher is not None:
+        _refuse_other_vocabulary(model, teacher)
     model.module.requires_grad_(False)
     trainable = technique.attach(model, seed=seed, survey=survey)
-    return _headed(model, technique, trainable, seed=seed) if value_head else Policy(model, technique, trainable)
+    policy = _headed(model, technique, trainable, seed=seed) if value_head else Policy(model, technique, trainable)
+    return replace(policy, teacher=teacher)
+
+
+def _refuse_other_vocabulary(model: LoadedModel, teacher: Subject) -> None:
+    with teacher.use() as other:
+        mine, its = (one.tokenizer.get_vocab() for one in (model, other))
+        sizes = [one.module.get_output_embeddings().weight.shape[0] for one in (model, other)]  # type: ignore[union-attr]
+    if mine != its or sizes[0] != sizes[1]:
+        raise ModelError(
+            f"has another vocabulary than {model.name} ({len(its):,} tokens, {len(mine):,} there)", where=teacher.name,
+            remedy="distil from a model of the same family, or let it write answers to imitate",
+        )  # fmt: skip
 
 
 def fresh_value_head(model: LoadedModel, *, seed: int) -> ValueHead:
