@@ -68,3 +68,12 @@ def test_a_target_that_cannot_load_the_result_is_refused(desk: Desk) -> None:
     assert (done.code, "ollama cannot load prompt" in done.error) == (2, True)
     words = said(desk.etude("train", "toy.yaml", "technique.rank=24", "target=vllm"))
     assert "--max-lora-rank 32" in words
+
+
+def test_objectives_bring_terms_of_their_own(desk: Desk) -> None:
+    rewards = [{"kind": "exact"}]
+    desk.run_file(objective="grpo", rollouts={"group": 2, "max_new_tokens": 8, "rewards": rewards})
+    assert "key-value cache" in said(desk.etude("plan", "toy.yaml"))
+    desk.run_file(objective={"kind": "distill", "teacher": "./base"})
+    assert "teacher" in said(desk.etude("plan", "toy.yaml"))
+    assert "key-value cache" not in said(desk.etude("plan", "toy.yaml"))

@@ -54,6 +54,8 @@ class Rows:
     context: float
     amount: Amount
     rows: int
+    longest: int
+    """Tokens of the longest row that was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,32 @@ def foresee(run_file: RunFile, prepared: Prepared) -> Foreseen:
         run_file.model.activation_checkpointing,
         gpu=own_device().type == "cuda",
     )
-    work = replace(work, keeps_best=keeps_best(run_file))
+    work = with_objective(replace(work, keeps_best=keeps_best(run_file)), run_file, shape, rows)
     memory = memory_of(shape, work)
     return Foreseen(model.module.config, shape, work, memory, operations(shape, work, rows.amount), free_memory())
+
+
+def with_objective(work: Work, run_file: RunFile, shape: Shape, rows: Rows) -> Work:
+    """What the objective holds besides: other models, and keys and values while answers are written."""
+    objective, rollouts = run_file.objective, run_file.rollouts
+    others: dict[str, int] = {}
+    if objective.needs_teacher:
+        others["teacher"] = shape.weights  # of this model's size, until its own config says otherwise
+    if objective.needs_reference and work.in_place:
+        others["reference"] = work.trainable
+    if not objective.online:
+        return replace(work, second_models=others)
+    others |= {
+        f"reward model {place}": shape.weights for place, one in enumerate(rollouts.rewards) if one.kind == "model"
+    }
+    answers = run_file.training.batch_rows
+    longest = rows.longest + rollouts.max_new_tokens
+    tokens = min(
+        run_file.data.tokens_at_once, answers // rollouts.group * rows.longest + answers * rollouts.max_new_tokens
+    )
+    learned = min(tokens, answers * rollouts.max_new_tokens)
+    written = min(answers, rollouts.batch_rows) * longest
+    return replace(work, second_models=others, cache_tokens=written, tokens=tokens, sites=learned)
 
 
 def keeps_best(run_file: RunFile) -> bool:
@@ -172,7 +197,8 @@ def rows_of(source: OfflineBatches, *, batch_rows: int, seed: int, in_all: float
     amount = Amount(
         tokens=a_row * in_all, sites=sites / seen * in_all, context=context, reference_tokens=a_row * looked_at
     )
-    return Rows(len(largest.tokens_T), len(largest.site_S), context, amount, source.num_samples)
+    longest = max(int(batch.position_T.max()) for batch in batches) + 1
+    return Rows(len(largest.tokens_T), len(largest.site_S), context, amount, source.num_samples, longest)
 
 
 def predicted_peak(technique: Technique, source: OfflineBatches, options: ModelOptions, *, batch_rows: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from etude.config import RunFile
-from etude.cycle.foresee import fresh, keeps_best, rows_of_run, work_of
+from etude.cycle.foresee import fresh, keeps_best, rows_of_run, with_objective, work_of
 from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Quiet
 from etude.errors import ConfigError
@@ -84,7 +84,7 @@ def plan(
     def work(technique: Technique) -> Work:
         outlined = fresh(run_file.model, config_path)
         found = work_of(technique, shape, outlined, rows, precision, checkpointing, gpu=device is not None)
-        return replace(found, keeps_best=keeps_best(run_file))
+        return with_objective(replace(found, keeps_best=keeps_best(run_file)), run_file, shape, rows)
 
     asked = work(run_file.technique)
     option = _option(run_file.technique, shape, asked, room)
