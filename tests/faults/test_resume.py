@@ -274,7 +274,8 @@ def assert_same_up_to_the_order_of_sums(found: Outcome, expected: Outcome) -> No
     for mine, theirs in zip(found.metrics, expected.metrics, strict=True):
         assert mine.keys() - {"memory"} == theirs.keys() - {"memory"}
         for name in ("loss", "heldout_loss", "grad_norm", "rows", "tokens", "epoch", "learning_rate"):
-            assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-5), (mine["step"], name)
+            # Adam magnifies a rounding of the first updates; how much depends on the processor's products.
+            assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-4), (mine["step"], name)
 
 
 def lowered(outcome: Outcome) -> list[int]:

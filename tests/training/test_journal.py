@@ -32,7 +32,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_an_update_is_a_line_of_figures_and_a_line_of_ids(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.update(progress(1, figures={"margin": 0.25}), ["f.jsonl:3", "f.jsonl:1"])
-    journal.heldout(1, 1.75)
+    journal.heldout(1, 1.75, {})
     update, look = lines(tmp_path / METRICS)
     assert update.pop("time").endswith("+00:00")
     assert update == {
@@ -47,7 +47,7 @@ def test_an_update_is_a_line_of_figures_and_a_line_of_ids(tmp_path: Path) -> Non
 def test_what_is_no_number_is_null(tmp_path: Path, bad: float) -> None:
     journal = Journal(tmp_path)
     journal.update(progress(1, loss=bad, grad_norm=bad, figures={"margin": bad}, skipped="loss is not finite"), ["a"])
-    journal.heldout(1, bad)
+    journal.heldout(1, bad, {})
     update, look = lines(tmp_path / METRICS)
     assert [update[key] for key in ("loss", "grad_norm", "margin")] == [None] * 3
     assert update["skipped"] == "loss is not finite"

@@ -16,6 +16,7 @@ from etude.batch import Batch, Loss, Sample, Scores, TokenRow
 from etude.data.batches import OfflineBatches
 from etude.errors import ConfigError, DataError, EtudeError, Interrupted
 from etude.models.scoring import score
+from etude.objectives.base import Usual
 from etude.objectives.sft import SFT
 from etude.techniques.full import Full
 from etude.techniques.lora import LoRA
@@ -113,7 +114,7 @@ def test_gradients_are_scaled_to_the_clip_norm_and_never_up(tmp_path: Path, clip
 
 
 @dataclass(frozen=True)
-class ReferenceKept:
+class ReferenceKept(Usual):
     """SFT that asks for the reference's scores and keeps what it was given."""
 
     given: list[tuple[Batch, Scores]] = field(default_factory=list)

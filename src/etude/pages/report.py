@@ -114,8 +114,9 @@ def learning(run: RunFiles) -> Learning | None:
     if not len(metrics.loss) and not len(metrics.heldout):
         return None
     unit = _unit(run)
-    sentence = _losses_in_words(metrics.loss, metrics.heldout, unit)
-    draw = loss_curves(metrics.loss, metrics.heldout, unit=unit)
+    heldout = _heldout(run)
+    sentence = _losses_in_words(metrics.loss, heldout, unit)
+    draw = loss_curves(metrics.loss, heldout, unit=unit)
     panels = {
         **{_spelt(name): curve for name, curve in metrics.figures.items()},
         **{f"{_spelt(name)}, held out": curve for name, curve in metrics.heldout_figures.items()},
@@ -139,6 +140,11 @@ def learning(run: RunFiles) -> Learning | None:
 
 def _range(name: str, curve: Curve) -> str:
     return f"{name} over updates, from {number(min(curve.values))} to {number(max(curve.values))}"
+
+
+def _heldout(run: RunFiles) -> Curve:
+    """What may stand beside the training loss: a held-out reward is another quantity, with a panel of its own."""
+    return Curve((), ()) if "reward" in run.metrics.heldout_figures else run.metrics.heldout
 
 
 def _unit(run: RunFiles) -> str:
@@ -178,7 +184,7 @@ def drawings(run: RunFiles) -> Sequence[Plot]:
     """The plots of a run: losses, all tasks' scores, and for each task its confusion matrix or JSON fields."""
     plots: list[Plot] = []
     if len(run.metrics.loss) or len(run.metrics.heldout):
-        plots.append(Plot("loss.png", loss_curves(run.metrics.loss, run.metrics.heldout, unit=_unit(run)), 900, 420))
+        plots.append(Plot("loss.png", loss_curves(run.metrics.loss, _heldout(run), unit=_unit(run)), 900, 420))
     scores = [pair for task in run.tasks for pair in share_pairs(task, prefix=f"{task.name}: ")]
     if scores:
         plots.append(Plot("scores.png", before_and_after(scores, is_share=True), 900, 90 + 44 * len(scores)))
