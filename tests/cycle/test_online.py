@@ -157,3 +157,16 @@ def test_a_student_learns_from_a_teacher_on_answers_of_its_own(desk: Desk) -> No
     assert "reward" not in lines[0]
     desk.run_file(objective={"kind": "distill", "teacher": "./bass"})
     assert "did you mean 'base'?" in desk.etude("check", "toy.yaml").error
+
+
+def test_a_run_that_learns_nothing_stops_and_says_so(desk: Desk) -> None:
+    desk.write("mine.py", "def same(prompt, answer, reference):\n    return 1.0\n")
+    desk.run_file(
+        objective="grpo", training={"steps": 40, "batch_rows": 4, "heldout_every": 40},
+        rollouts={"group": 2, "max_new_tokens": 4, "rewards": [{"kind": "python", "function": "mine.py:same"}]},
+    )  # fmt: skip
+    done = desk.etude("train", "toy.yaml")
+    assert "stopped after update 20: in 20 updates in a row over 80% of the groups had equal rewards" in done.words
+    run = open_run(desk.folder / "runs" / "toy")
+    assert run.state in ("finished", "failed")
+    assert len([line for line in lines_of(run.metrics_file) if "loss" in line]) == 20

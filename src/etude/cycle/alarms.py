@@ -40,6 +40,8 @@ class Alarms:
     updates_each: int = 1
     """Updates on one batch of answers."""
     most_kl: float = KL_NATS
+    rang: list[str] = field(default_factory=list)
+    """What was said, in order."""
     _seen: list[Mapping[str, float]] = field(default_factory=list)
     _looks: list[tuple[float, float]] = field(default_factory=list)
     """(proxy reward of training, held-out reward) at each look."""
@@ -66,6 +68,7 @@ class Alarms:
     def _once(self, name: str, says: str) -> None:
         if name not in self._told:
             self._told.add(name)
+            self.rang.append(says)
             self.say(f"alarm: {says}")
 
     def _numbers(self, progress: Progress) -> None:

@@ -77,6 +77,7 @@ class _Work:
     made: tuple[Path, ...]
     """Folders that this run made, the innermost first."""
     hooks: tuple[Hook, ...] = ()
+    alarms: Alarms = field(default_factory=lambda: Alarms(lambda _: None, "float32"))
     seconds: dict[str, float] = field(default_factory=dict)
     doing: str = "begin"
     """The phase."""
@@ -129,7 +130,8 @@ def fine_tune(
         _remove_empty(made)
         raise
     recorder = Profile(run.path) if profile else None
-    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, recorder, made, tuple(hooks))
+    alarms = Alarms(show.say, run_file.model.precision, updates_each=run_file.rollouts.updates)
+    work = _Work(run_file, run, lease, show, joined, tuple(command), resume, recorder, made, tuple(hooks), alarms)
     try:
         with stop_requests_interrupt():
             return _lead(work)
@@ -219,7 +221,7 @@ def _lead(work: _Work) -> Finished:
         gap = None if run_file.objective.online else gap_of(policy, prepared, run_file.objective, show)
     verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
     save_verdicts(run.verdict_file, verdicts, gap)
-    manifest = replace(manifest, timings=dict(work.seconds), most_tokens=trained.most_tokens, actual=actual)
+    manifest = _noted(work, manifest, trained, actual)
     manifest.save(run.path)
     if foreseen is not None and not work.resume:
         foreseen.learn_speed(run_file.model.precision, work.seconds["train"])
@@ -251,6 +253,16 @@ def _foreseen(run_file: RunFile, prepared: Prepared, show: Show) -> Foreseen | N
     if run_file.planning.check_memory:
         found.refuse()
     return found
+
+
+def _noted(work: _Work, manifest: Manifest, trained: Trained, actual: Cost) -> Manifest:
+    """With what training took, and what was odd about it."""
+    notes = list(work.alarms.rang)
+    if trained.stopped_early is not None:
+        notes.append(f"stopped after update {trained.steps}: {trained.stopped_early}")
+        work.show.say(notes[-1])
+    taken = {"timings": dict(work.seconds), "most_tokens": trained.most_tokens, "actual": actual}
+    return replace(manifest, notes=tuple(notes), **taken)  # type: ignore[arg-type]  # fields by name
 
 
 def _quarantine(run_file: RunFile) -> Path:
@@ -312,8 +324,7 @@ def _train(
             for line in lines_about(progress):
                 work.show.say(line)
 
-        alarms = Alarms(work.show.say, precision_name(run_file.model.precision), updates_each=run_file.rollouts.updates)
-        hooks: list[Hook] = [tell, alarms, outward, *([work.profile] if work.profile else []), *work.hooks]
+        hooks: list[Hook] = [tell, work.alarms, outward, *([work.profile] if work.profile else []), *work.hooks]
         return train(
             policy,
             source,

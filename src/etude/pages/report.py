@@ -115,6 +115,7 @@ def learning(run: RunFiles) -> Learning | None:
         return None
     unit = _unit(run)
     heldout = _heldout(run)
+    warnings = (*(run.manifest.notes if run.manifest else ()), *metrics.warnings)
     sentence = _losses_in_words(metrics.loss, heldout, unit)
     draw = loss_curves(metrics.loss, heldout, unit=unit)
     panels = {
@@ -133,8 +134,8 @@ def learning(run: RunFiles) -> Learning | None:
             for place, (name, curve) in enumerate(panels.items())
             if len(curve)
         ),
-        warnings=metrics.warnings[:MOST_WARNINGS],
-        num_warnings=len(metrics.warnings),
+        warnings=warnings[:MOST_WARNINGS],
+        num_warnings=len(warnings),
     )
 
 

@@ -75,6 +75,8 @@ class Manifest:
     """Seconds by phase."""
     most_tokens: int | None = None
     """What memory held in one pass, where that was less than the run file asked for."""
+    notes: tuple[str, ...] = ()
+    """Alarms that rang, and why it ended before its last update, where it did."""
     expected: Cost | None = None
     """Foreseen before anything was loaded."""
     actual: Cost | None = None
@@ -162,6 +164,7 @@ def _decode(raw: dict[str, Any]) -> Manifest:
     known["base"] = BaseModel(**raw["base"])
     known["data"] = DataSource(**raw["data"])
     known |= {name: Cost(**raw[name]) for name in ("expected", "actual") if raw.get(name) is not None}
+    known["notes"] = tuple(raw.get("notes", ()))
     known["command"] = tuple(raw["command"])
     known["files"] = {name: FileEntry(**entry) for name, entry in raw["files"].items()}
     return Manifest(**known)

@@ -138,7 +138,7 @@ def attach(
 def _refuse_other_vocabulary(model: LoadedModel, teacher: Subject) -> None:
     with teacher.use() as other:
         mine, its = (one.tokenizer.get_vocab() for one in (model, other))
-        sizes = [one.module.get_output_embeddings().weight.shape[0] for one in (model, other)]  # type: ignore[union-attr]
+        sizes = [one.module.get_output_embeddings().weight.shape[0] for one in (model, other)]
     if mine != its or sizes[0] != sizes[1]:
         raise ModelError(
             f"has another vocabulary than {model.name} ({len(its):,} tokens, {len(mine):,} there)", where=teacher.name,
