@@ -38,7 +38,16 @@ SETTINGS = {
     "sparse": {"share": 0.05, "samples": 4},
     "peft": {"config": {"peft_type": "LOHA", "r": 4, "target_modules": ["q_proj", "down_proj"]}},
 }
-PAIRS = [(technique, objective) for technique in TECHNIQUES for objective in OBJECTIVES]
+ALIKE = ("orpo", "simpo", "cpo", "ppo", "distill")
+"""Objectives that ask no more of a technique than others do: most of their pairs wait for `make test-all`."""
+ALWAYS = ("lora", "full", "prompt", "sparse")
+PAIRS = [
+    pytest.param(
+        technique, objective, marks=[pytest.mark.slow] if objective in ALIKE and technique not in ALWAYS else []
+    )
+    for technique in TECHNIQUES
+    for objective in OBJECTIVES
+]
 
 
 @pytest.mark.parametrize(("technique", "objective"), PAIRS)
