@@ -85,6 +85,8 @@ class Rollouts:
     """Where answers are written down; None: nowhere."""
     state: dict[str, float] = field(default_factory=dict)
     """What the objective goes on with."""
+    held: tuple[int, _Rollout] | None = None
+    """The newest answers, with their number."""
     figures: dict[str, float] = field(default_factory=dict)
     """Of the newest answers: mean reward and its terms, lengths, how many ended, dead groups."""
 
@@ -116,12 +118,12 @@ class Rollouts:
                 remedy="make it a multiple of rollouts.group",
             )
         prompts_each = batch_rows // self.options.group
-        held: tuple[int, _Rollout] | None = None
         for step in range(first, math.ceil(total_samples / batch_rows)):
             number = step // self.options.updates
-            if held is None or held[0] != number:
-                held = (number, self._written_down(number) or self._fresh(number, prompts_each, seed))
-            rollout = held[1]
+            if self.held is None or self.held[0] != number:
+                known = self._written_down(number) if self.held is None else None  # only a run that goes on has some
+                self.held = (number, known or self._fresh(number, prompts_each, seed))
+            rollout = self.held[1]
             self.figures = {**_figures(rollout.groups), **rollout.figures}
             samples = rollout.samples(number, learn_unfinished=self.options.learn_unfinished)
             tokens = self.tokens if most_tokens is None else min(self.tokens, most_tokens)
