@@ -59,19 +59,19 @@ class Isolated:
             child.stdin.flush()
             told = self._told(self.seconds)
         except (OSError, ValueError) as error:
-            told = {"wrong": f"its process ended ({error})"}
+            return self._lost(f"its process ended ({error})")
         if told is None:
-            told = {"wrong": f"took more than {self.seconds:g} s"}
-        if "reward" not in told:
-            if (not str(told["wrong"]).startswith("gave") and child.poll() is not None) or "took" in str(told["wrong"]):
-                self.close()
-            self.failures.append(str(told["wrong"]))
-            return math.nan
-        found = float(str(told["reward"]))
+            return self._lost(f"took more than {self.seconds:g} s")
+        found = float(str(told.get("reward", "nan")))
         if not math.isfinite(found):
-            self.failures.append(f"gave {found}")
+            self.failures.append(str(told.get("wrong", f"gave {found}")))
             return math.nan
         return found
+
+    def _lost(self, why: str) -> float:
+        self.close()
+        self.failures.append(why)
+        return math.nan
 
     def close(self) -> None:
         """Ends the process."""
