@@ -137,7 +137,7 @@ def measured_reward(
             prompt=group.asked.text,
             reference=group.asked.reference,
             answer=group.texts[0],
-            scores={REWARD: group.rewards[0], **group.parts[0]},
+            scores={REWARD: group.rewards[0], **{f"{REWARD} {name}": value for name, value in group.parts[0].items()}},
             prompt_tokens=len(group.asked.tokens),
             answer_tokens=len(group.answers[0]),
             finish="stop" if group.finished[0] else "length",

@@ -85,7 +85,7 @@ def _why_none(run: RunFiles) -> str:
 
 def card(verdict: Verdict) -> Card:
     """A verdict in words, and its interval as a strip."""
-    in_percent = is_share(verdict.metric, higher_is_better=verdict.higher_is_better)
+    in_percent = _in_percent(verdict)
     name = score_name(verdict.metric)
     level = f"{100 * verdict.level:.4g}\u202f%"
     ends = (verdict.low, verdict.high)
@@ -112,8 +112,8 @@ def card(verdict: Verdict) -> Card:
 
 
 def shown(value: float, verdict: Verdict) -> str:
-    """A score of the verdict: percent, or nats to the fourth place, where differences show."""
-    return percent(value) if verdict.higher_is_better else signed(f"{value:.4f}")
+    """A score of the verdict: percent, or nats and rewards to the fourth place, where differences show."""
+    return percent(value) if _in_percent(verdict) else signed(f"{value:.4f}")
 
 
 def _plain_gain(value: float) -> str:
@@ -121,7 +121,11 @@ def _plain_gain(value: float) -> str:
 
 
 def _gain(value: float, verdict: Verdict) -> str:
-    return f"{points(value)} points" if verdict.higher_is_better else _plain_gain(value)
+    return f"{points(value)} points" if _in_percent(verdict) else _plain_gain(value)
+
+
+def _in_percent(verdict: Verdict) -> bool:
+    return is_share(verdict.metric, higher_is_better=verdict.higher_is_better)
 
 
 def _counts(verdict: Verdict) -> tuple[tuple[str, int], ...]:
