@@ -29,6 +29,7 @@ ALONE = {
     "banking77": ("bench.banking77", "the table of a finished run of examples/banking77.yaml"),
     "planned": ("bench.planned", "predicted against measured peaks of memory"),
     "planned-gpu": ("bench.planned_gpu", "predicted peaks of 1B to 70B models against fake tensors counted"),
+    "reward-model": ("bench.reward_model", "a reward model of human preferences, on held-out pairs"),
     "startup": ("bench.startup", "time before the first update"),
     "data": ("bench.data_scale", "data preparation as files grow"),
     "gpu": ("bench.gpu", "the same on a GPU"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.evaluation.json_fields import JsonFields, flatten, parse_object, same
+from etude.evaluation.json_fields import JsonFields
+from etude.json_values import flatten, parse_object, same
 
 REFERENCE = '{"intent": "refund", "order": {"id": 7, "lines": [1, 2]}, "urgent": true, "note": null}'
 

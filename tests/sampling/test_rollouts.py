@@ -132,10 +132,11 @@ def test_written_answers_are_used_again_when_a_run_goes_on_between_two_updates(t
     assert begins == [0, 1], "each batch of answers is there once"
 
 
-def test_a_torn_line_is_written_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [1, 40, 400])
+def test_a_torn_end_is_written_anew(tmp_path: Path, lost: int) -> None:
     before = steps_of(GRPO(), folder=tmp_path, total=16)
     text = (tmp_path / FILE).read_text()
-    (tmp_path / FILE).write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    (tmp_path / FILE).write_text(text[:-lost])
     after = steps_of(GRPO(), folder=tmp_path, first=1, total=16)
     assert torch.equal(after[0].batches[0].tokens_T, before[1].batches[0].tokens_T)
     assert (tmp_path / FILE).read_text() == text

@@ -87,10 +87,6 @@ def lines(plan: Plan) -> list[str]:
     return told
 
 
-def _line(option: Option) -> str:
-    return f"  {option.technique:<18} {_gb(option.memory.peak)}  {'fits' if option.fits else 'does not fit'}"
-
-
 def _fit(option: Option, largest: str) -> str:
     return "fits" if option.fits else f"does not fit; most of it is {largest}"
 

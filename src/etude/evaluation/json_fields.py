@@ -2,57 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from etude.evaluation.intervals import bootstrap_ratio
 from etude.evaluation.metrics import Problem, Scored, Summary, means
-
-
-def parse_object(text: str) -> dict[str, Any] | None:
-    """The object that the text is, white space apart; None for anything else, key given twice and NaN included."""
-    try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a key is given twice")
-    return dict(pairs)
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def flatten(value: Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Path → value for every leaf; lists and empty objects are leaves."""
-    leaves: dict[tuple[str, ...], Any] = {}
-    for name, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            leaves |= flatten(inner, (*above, name))
-        else:
-            leaves[*above, name] = inner
-    return leaves
-
-
-def same(first: Any, second: Any) -> bool:
-    """Equal as JSON values: 1 is 1.0, but true is not 1 and "1" is not 1; texts character for character."""
-    if isinstance(first, bool) or isinstance(second, bool):
-        return first is second
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(same, first, second))
-    if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
-    if isinstance(first, float) and isinstance(second, float) and math.isinf(first):
-        return False  # 1e999 is read as infinity: the number that was written is not known
-    return bool(first == second)
+from etude.json_values import flatten, parse_object, same
 
 
 @dataclass(frozen=True)

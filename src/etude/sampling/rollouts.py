@@ -237,17 +237,17 @@ class Rollouts:
         """The rollout of this number if all of it is there; the file then ends with it, else before it."""
         if self.folder is None or not (self.folder / FILE).exists():
             return None
-        rows = [json.loads(line) for line in (self.folder / FILE).read_text(encoding="utf-8").splitlines() if line]
+        rows = _whole_lines(self.folder / FILE)
         begins = {int(row["begin"]): at for at, row in enumerate(rows) if "begin" in row}
         if number not in begins:
             before = max((one for one in begins if one < number), default=None)
             self.state = dict(rows[begins[before]]["state"]) if before is not None else {}
+            self._keep(rows)
             return None
         start = begins[number]
         head, mine = rows[start], rows[start + 1 : start + 1 + int(rows[start]["groups"])]
         whole = len(mine) == head["groups"] and all(row.get("rollout") == number for row in mine)
-        kept = rows[: start + 1 + len(mine)] if whole else rows[:start]
-        durable.write_text(self.folder / FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        self._keep(rows[: start + 1 + len(mine)] if whole else rows[:start])
         if not whole:
             return self._written_down(number)
         self.state = dict(head["state"])
@@ -257,6 +257,21 @@ class Rollouts:
             for name, parts in row["given"].items():
                 given.setdefault(name, []).extend(parts)
         return _Rollout([_read(row, by_id[row["id"]]) for row in mine], given, self.state, head["figures"])
+
+    def _keep(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        assert self.folder is not None
+        durable.write_text(self.folder / FILE, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The file's rows up to one that was torn by a kill."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

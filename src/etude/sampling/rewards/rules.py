@@ -1,11 +1,13 @@
-"""Rewards that a rule decides, from 0 to 1."""
+"""Rewards that a rule decides: from 0 to 1, and down to −1 for length."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from etude.errors import DataError
+from etude.json_values import flatten, parse_object, same
 
 LENGTH_FROM = 0.75
 """Share of the longest answer from which length costs."""
@@ -29,44 +31,28 @@ def json_parts(answer: str, reference: str, fields: tuple[str, ...]) -> float:
     """A third each: one JSON object and nothing else; F1 of the names of its fields; F1 of the fields themselves.
 
     Raises:
-        ValueError: the reference is no JSON object.
+        DataError: the reference is no JSON object.
     """
-    wanted_object = json.loads(reference)
-    if not isinstance(wanted_object, dict):
-        raise ValueError(f"the reference is no JSON object: {reference[:60]!r}")
-    try:
-        given_object = json.loads(answer)
-    except (ValueError, RecursionError):
-        return 0.0
-    if not isinstance(given_object, dict):
+    wanted_object, given_object = parse_object(reference), parse_object(answer)
+    if wanted_object is None:
+        raise DataError(
+            f"the reference is not one JSON object: {reference[:60]!r}",
+            where="rollouts.rewards",
+            remedy="the reward 'json' compares with the rows' own answers",
+        )
+    if given_object is None:
         return 0.0
     wanted, given = (_leaves(value, fields) for value in (wanted_object, given_object))
     names = wanted.keys() & given.keys()
-    right = sum(_same(given[name], wanted[name]) for name in names)
+    right = sum(same(given[name], wanted[name]) for name in names)
     total = len(wanted) + len(given)
     return (1 + (2 * (len(names) + right) / total if total else 2.0)) / 3
 
 
 def _leaves(value: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
-    found = dict(_walk(value, ""))
-    if not fields:
-        return found
-    return {
-        name: leaf for name, leaf in found.items() if name in fields or name.startswith(tuple(f"{f}." for f in fields))
-    }
-
-
-def _walk(value: Mapping[str, Any], above: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, inner in value.items():
-        found += _walk(inner, f"{above}{name}.") if isinstance(inner, dict) and inner else [(f"{above}{name}", inner)]
-    return found
-
-
-def _same(first: Any, second: Any) -> bool:
-    if isinstance(first, bool) or isinstance(second, bool):
-        return first is second
-    return bool(first == second)
+    found = {".".join(path): leaf for path, leaf in flatten(value).items()}
+    inside = tuple(f"{name}." for name in fields)
+    return {name: leaf for name, leaf in found.items() if not fields or name in fields or name.startswith(inside)}
 
 
 def too_long(num_tokens: int, most_tokens: int) -> float:
