@@ -21,7 +21,7 @@ from etude import faults
 from etude.errors import DISK_FULL, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -97,13 +97,20 @@ def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
 
 def write_chunks(path: Path, chunks: Iterable[bytes | memoryview], *, size: int | None = None) -> None:
     """Write a file piece by piece; it appears under its name only once all of it is on the disk."""
+    with writing(path, size=size) as put:
+        for chunk in chunks:
+            put(chunk)
+
+
+@contextmanager
+def writing(path: Path, *, size: int | None = None) -> Iterator[Callable[[bytes | memoryview], None]]:
+    """Gives `put(chunk)`; the file appears under its name once the block has ended well, and not at all otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")  # `sweep` knows this form
     with explained(path, needed=size):
         try:
             descriptor = _disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
-                for chunk in chunks:
-                    _write_all(descriptor, memoryview(chunk).cast("B"))
+                yield lambda chunk: _write_all(descriptor, memoryview(chunk).cast("B"))
                 _disk.fsync(descriptor)
             finally:
                 _disk.close(descriptor)

@@ -31,7 +31,8 @@ def loaded_by(statement: str, cwd: Path | None = None) -> set[str]:
 def light_modules() -> list[str]:
     """Every module that must be readable without torch."""
     names = ["etude", "etude.cli.main", "etude.config", "etude.records", "etude.batch", "etude.errors", "etude.durable"]
-    names += [f"etude.cli.{path.stem}" for path in (PACKAGE / "cli").glob("*.py") if path.stem != "__init__"]
+    for folder, room in ((PACKAGE / "cli", "etude.cli"), (PACKAGE / "cli" / "data", "etude.cli.data")):
+        names += [f"{room}.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"]
     names += [f"etude.{path.parent.name}.options" for path in PACKAGE.glob("*/options.py")]
     for room in ("objectives", "techniques"):
         names += [

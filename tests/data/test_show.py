@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from etude.cli.data import parse_columns, show, visible
+from etude.cli.data.files import parse_columns
+from etude.cli.data.show import show, visible
 from etude.data.read import read
 from etude.data.render import Renderer
 from etude.data.show import marked, pieces

@@ -1,1 +1,4 @@
 """From a raw file to records, token rows and batches."""
+
+STEPS: dict[str, str] = {}
+"""What can be done to files of rows (etude.data.work says how a step is made), as `data.steps` names it."""

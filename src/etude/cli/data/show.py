@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
-from etude.errors import EtudeError
+from etude.cli.data.files import add_reading, parse_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from etude.data.render import RenderedRow, Renderer
     from etude.records import Record
 
-FORMATS = ("auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "text")
 STYLES = {"learned": "green", "control": "magenta reverse", "context": "dim"}
 SIGNS = {"learned": ("[+", "+]"), "control": ("{", "}"), "context": ("", "")}
 SHOWN_BAD = 10
@@ -24,16 +23,13 @@ SHOWN_BAD = 10
 
 def add_arguments(parser: ArgumentParser) -> None:
     """`etude data show FILE`."""
-    commands = parser.add_subparsers(dest="data_command", metavar="COMMAND", required=True)
-    show = commands.add_parser("show", help="print rows with what is learned, read and control marked")
-    show.add_argument("file", metavar="FILE", help="a data file, a folder of them, or a hub data set's name")
-    show.add_argument(
+    parser.add_argument("file", metavar="FILE", help="a data file, a folder of them, or a hub data set's name")
+    parser.add_argument(
         "--model", default="smollm2-135m-instruct", metavar="NAME", help="whose tokenizer and chat template"
     )
-    show.add_argument("--rows", type=int, default=3, metavar="N", help="how many rows to print (3)")
-    show.add_argument("--columns", nargs="+", default=[], metavar="FIELD=TEMPLATE", help="a field's column or template")
-    show.add_argument("--format", default="auto", choices=FORMATS, help="the rows' layout (auto: detect it)")
-    show.add_argument("--system", metavar="TEXT", help="system message for conversations that have none")
+    parser.add_argument("--rows", type=int, default=3, metavar="N", help="how many rows to print (3)")
+    add_reading(parser)
+    parser.add_argument("--system", metavar="TEXT", help="system message for conversations that have none")
 
 
 def run(arguments: Namespace) -> int:
@@ -53,16 +49,6 @@ def run(arguments: Namespace) -> int:
 
     show(records, Renderer(load_tokenizer(arguments.model)), console, num_rows=arguments.rows)
     return 0
-
-
-def parse_columns(written: Sequence[str]) -> dict[str, str]:
-    """`field=column or template` arguments as a mapping."""
-    pairs = [item.partition("=") for item in written]
-    wrong = [item for item, (_, sign, value) in zip(written, pairs, strict=True) if not sign or not value]
-    if wrong:
-        remedy = 'write --columns "prompt=Classify: {text}" completion=category'
-        raise EtudeError(f"{wrong[0]!r} is not FIELD=TEMPLATE", where="--columns", remedy=remedy)
-    return {field.strip(): value for field, _, value in pairs}
 
 
 def show(records: Records, renderer: Renderer, console: Console, *, num_rows: int) -> None:

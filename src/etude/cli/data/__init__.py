@@ -1,0 +1,28 @@
+"""Data before training: look at it, clean it, divide it, all on files that are never changed in place."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from importlib import import_module
+
+SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "show": ("etude.cli.data.show", "print rows with what is learned, read and control marked"),
+}
+"""Each in a module with `add_arguments` and `run`."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """`etude data SUBCOMMAND …`."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (module, says) in SUBCOMMANDS.items():
+        command = import_module(module)
+        described = (command.__doc__ or "").partition("\n\n")[0]
+        own = commands.add_parser(name, help=says, description=described)
+        command.add_arguments(own)
+        own.set_defaults(run=command.run)
+
+
+def run(arguments: Namespace) -> int:
+    """What the subcommand does."""
+    code: int = arguments.run(arguments)
+    return code

@@ -1,0 +1,161 @@
+"""What the data commands have in common: the files they read, the file they write, a step's settings as flags."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from etude.errors import EtudeError, Problems
+
+if TYPE_CHECKING:
+    from etude.data.inputs import Inputs
+    from etude.data.work import Outcome, Step
+
+Chosen = TypeVar("Chosen", bound="Options")
+FORMATS = ("auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "text")
+
+
+class Options(Protocol):
+    """A dataclass of settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(setting, what is wrong with it)."""
+        ...
+
+
+def add_reading(parser: ArgumentParser) -> None:
+    """How the rows are to be understood."""
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="FIELD=TEMPLATE", help="a field's column or template"
+    )
+    parser.add_argument("--format", default="auto", choices=FORMATS, help="the rows' layout (auto: detect it)")
+
+
+def add_inputs(parser: ArgumentParser) -> None:
+    """The files to read."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="data files, folders of them, or hub data sets' names")
+    add_reading(parser)
+
+
+def add_step(parser: ArgumentParser, step: type[Step]) -> None:
+    """The files, the output, and a flag for each of the step's settings."""
+    add_inputs(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="the file to write (JSON lines)")
+    parser.add_argument("--force", action="store_true", help="replace the output if it is there")
+    add_settings(parser, step)
+
+
+def add_settings(parser: ArgumentParser, options: type) -> None:
+    """A flag for each field of an options dataclass; its docstring is the help."""
+    from etude.config.reference import field_docstrings
+
+    hints, says = get_type_hints(options), field_docstrings(options)
+    group = parser.add_argument_group("settings")
+    for item in fields(options):
+        if item.name == "kind":
+            continue
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        known: dict[str, Any] = (
+            {"default": default, "dest": item.name} if default is not MISSING else {"required": True}
+        )
+        shown = "" if default in (MISSING, None, (), True, False) else f" ({_plain(default)})"
+        known["help"] = f"{says.get(item.name, '')}{shown}".replace("%", "%%")
+        group.add_argument(_flag(item.name), **known, **_accepted(hints[item.name], item.name))
+
+
+def settings_of(arguments: Namespace, options: type[Chosen]) -> Chosen:
+    """The dataclass as the flags say it; Problems name every flag that is out of range."""
+    chosen = {}
+    for item in fields(options):
+        if item.name != "kind":
+            given = getattr(arguments, item.name)
+            chosen[item.name] = tuple(given) if isinstance(given, list) else given
+    made = options(**chosen)
+    wrong = made.problems()
+    if wrong:
+        raise Problems("command line", [f"{_flag(name)}: {what}" for name, what in wrong])
+    return made
+
+
+def open_files(arguments: Namespace, *, need_layout: bool = True) -> Inputs:
+    """The files that were named, each looked at, their layouts said."""
+    from etude.cli.terminal import progress
+    from etude.data.inputs import Reading, open_inputs
+
+    columns = parse_columns(arguments.columns)
+    reading = Reading(format=arguments.format, columns=columns, need_layout=need_layout)
+    inputs = open_inputs(arguments.files, reading, progress=progress)
+    for file in inputs.files:
+        _say(f"{file.name}: {file.source.format}, {file.layout or 'no known layout'}")
+    return inputs
+
+
+def perform(arguments: Namespace, step: type[Step], *, need_layout: bool = True) -> int:
+    """Do a step on the files that were named, and tell what became of their rows."""
+    import sys
+
+    from etude.data.work import work
+
+    chosen = settings_of(arguments, step)
+    inputs = open_files(arguments, need_layout=need_layout)
+    command = ["etude", *sys.argv[1:]]
+    tell(work(inputs, chosen, Path(arguments.output), command=command, force=arguments.force))
+    return 0
+
+
+def tell(outcome: Outcome) -> None:
+    """The counts, and where everything is."""
+    from etude.data.work import dropped_of, manifest_of
+
+    _say(f"{outcome.rows_in:,} rows read, {outcome.rows_out:,} written to {outcome.output}")
+    for what, number in outcome.changed.items():
+        _say(f"  changed  {number:>9,}  {what}")
+    for reason, number in outcome.dropped.items():
+        _say(f"  dropped  {number:>9,}  {reason}")
+    if outcome.dropped:
+        _say(f"what was dropped: {dropped_of(outcome.output)}")
+    _say(f"manifest: {manifest_of(outcome.output)}")
+
+
+def parse_columns(written: Sequence[str]) -> dict[str, str]:
+    """`field=column or template` arguments as a mapping."""
+    pairs = [item.partition("=") for item in written]
+    wrong = [item for item, (_, sign, value) in zip(written, pairs, strict=True) if not sign or not value]
+    if wrong:
+        remedy = 'write --columns "prompt=Classify: {text}" completion=category'
+        raise EtudeError(f"{wrong[0]!r} is not FIELD=TEMPLATE", where="--columns", remedy=remedy)
+    return {field.strip(): value for field, _, value in pairs}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _plain(default: object) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _accepted(hint: Any, name: str) -> dict[str, Any]:
+    """What argparse has to know to read a value of the type."""
+    if get_origin(hint) in (Union, UnionType):
+        [hint] = [part for part in get_args(hint) if part is not NoneType]
+    if hint is bool:
+        return {"action": BooleanOptionalAction}
+    if get_origin(hint) is tuple:
+        return {**_accepted(get_args(hint)[0], name), "nargs": "+"}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    assert hint in (int, float, str), f"{name}: no flag can hold {hint}"
+    return {"type": hint, "metavar": {int: "N", float: "X", str: "TEXT"}[hint]}
+
+
+def _say(line: str) -> None:
+    from etude.cli.terminal import console
+
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
