@@ -17,10 +17,12 @@ from etude.cli.main import COMMANDS
 from etude.config import load_run_file
 from etude.evaluation.tasks import load_task
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
+from tests.endpoints.chat_server import chat_server
 
 BASH = [(block.place, line) for block in blocks("bash") for line in block.text.splitlines() if line.strip()]
 NEEDS_MODEL = [block for block in blocks("python") if "etude.load(" in block.text]
-DEFINES = [block for block in blocks("python") if "etude.load(" not in block.text]
+NEEDS_SERVER = [block for block in blocks("python") if "open_endpoint(" in block.text]
+DEFINES = [block for block in blocks("python") if block not in (*NEEDS_MODEL, *NEEDS_SERVER)]
 RUN_FILES = [block for block in blocks("yaml") if "model:" in block.text]
 TASKS = [block for block in blocks("yaml") if "metric:" in block.text]
 
@@ -70,6 +72,15 @@ def test_examples_that_define_something_are_sound(block: Block, tmp_path: Path) 
     """Runs the example; an objective or technique in it trains a toy model in tests/docs/test_extensions.py."""
     (tmp_path / "example.py").write_text(block.text, encoding="utf-8")
     subprocess.run([sys.executable, str(tmp_path / "example.py")], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("block", NEEDS_SERVER, ids=named(NEEDS_SERVER))
+def test_examples_that_ask_a_server_are_answered(block: Block, tmp_path: Path) -> None:
+    with chat_server() as server:
+        program = block.text.replace("http://127.0.0.1:8000/v1", server.url)
+        (tmp_path / "example.py").write_text(program, encoding="utf-8")
+        subprocess.run([sys.executable, str(tmp_path / "example.py")], check=True, timeout=120)
+        assert server.bodies
 
 
 @pytest.mark.model
