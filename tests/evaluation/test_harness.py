@@ -102,6 +102,21 @@ def test_a_model_that_knows_the_answers_is_better_than_one_that_does_not(tmp_pat
     assert data.exists()
 
 
+def test_items_keep_their_group_and_the_time_they_took(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [_message("user", prompt), _message("assistant", answer)], "group": f"talk {place // 2}"}
+        for place, (prompt, answer) in enumerate([*ANSWERS.items(), *ANSWERS.items()])
+    ]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = evaluate(taught(), Task(name="t", data=str(tmp_path / "items.jsonl"), metric="exact_match"), batch_rows=2)
+    assert [item.group for item in asked.items] == ["talk 0", "talk 0", "talk 1", "talk 1", "talk 2", "talk 2"]
+    assert asked.seconds is not None
+    assert all(item.seconds and 0 < item.seconds < asked.seconds for item in asked.items)
+    scored = evaluate(taught(), Task(name="p", data=str(tmp_path / "items.jsonl"), metric="perplexity"))
+    assert [item.group for item in scored.items] == [item.group for item in asked.items]
+    assert (scored.seconds, scored.items[0].seconds) == (None, None)
+
+
 def test_reports_pair_after_the_data_has_moved(tmp_path: Path) -> None:
     for folder in ("here", "there"):
         (tmp_path / folder / "inside").mkdir(parents=True)

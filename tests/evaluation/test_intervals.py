@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from etude.evaluation.intervals import bootstrap_ratio, mean_interval, wilson
+from etude.evaluation.intervals import bootstrap_ratio, clusters, mean_interval, wilson
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
@@ -77,3 +77,30 @@ def test_degenerate_samples() -> None:
     assert mean_interval([1.0, 0.0, 1.0]) == wilson(2, 3)
     low, high = mean_interval([1.0, 3.0], [1.0, 3.0])
     assert low <= 2.5 <= high
+
+
+def test_whole_groups_are_resampled() -> None:
+    generator = np.random.default_rng(7)
+    truth, covered, naive, trials = 0.5, 0, 0, 300
+    groups = [f"talk {place // 6}" for place in range(180)]
+    for trial in range(trials):
+        share = generator.beta(1.0, 1.0, size=30).repeat(6)
+        values = (generator.random(180) < share).astype(float)
+        low, high = mean_interval(list(values), groups=groups, seed=trial)
+        covered += low <= truth <= high
+        low, high = mean_interval(list(values))
+        naive += low <= truth <= high
+    assert covered / trials >= 0.92
+    assert naive / trials < 0.85, "as if items were independent the interval is too narrow"
+
+
+def test_a_group_for_each_item_is_none_and_one_for_all_says_nothing() -> None:
+    values = [1.0, 0.0, 1.0, 1.0]
+    assert mean_interval(values, groups=["a", "b", None, None]) == mean_interval(values)
+    assert mean_interval(values, groups=["a"] * 4) == (-math.inf, math.inf)
+    assert clusters(["a", None, "a", None], 4).tolist() == [0, 1, 0, 2]  # type: ignore[union-attr]
+
+
+def test_missing_values_are_left_out() -> None:
+    assert mean_interval([1.0, math.nan, 0.0, 1.0]) == wilson(2, 3)
+    assert mean_interval([math.nan, math.nan]) == (-math.inf, math.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import TYPE_CHECKING
@@ -47,11 +48,11 @@ def test_the_file_has_the_layout_that_is_promised(tmp_path: Path) -> None:
     assert header["report"]["intervals"] == {"exact_match": [0.1, 0.9]}
     assert set(header["report"]) == {
         "format", "task", "metric", "higher_is_better", "subject", "model_hash", "data_sha256", "template_sha256",
-        "settings", "summary", "intervals", "level", "tables", "num_items",
+        "settings", "summary", "intervals", "level", "tables", "seconds", "num_items",
     }  # fmt: skip
     assert set(item) == {
         "id", "prompt", "reference", "answer", "scores", "details", "weight", "prompt_tokens", "answer_tokens",
-        "finish",
+        "finish", "seconds", "group",
     }  # fmt: skip
 
 
@@ -70,6 +71,25 @@ def test_save_and_load_keep_every_text(tmp_path: Path, texts: list[tuple[str, st
     report = report_of(items)
     report.save(tmp_path / "r.jsonl")
     assert Report.load(tmp_path / "r.jsonl") == report
+
+
+def test_a_score_that_is_missing_is_null_in_the_file_and_no_number_in_hand(tmp_path: Path) -> None:
+    unscored = dataclasses.replace(ITEM, scores={"exact_match": math.nan, "other": 1.0}, group="talk 1", seconds=0.25)
+    report = dataclasses.replace(report_of((ITEM, unscored)), summary={"exact_match": 1.0, "other": math.nan})
+    report.save(tmp_path / "r.jsonl")
+    assert '"scores": {"exact_match": null, "other": 1.0}' in (tmp_path / "r.jsonl").read_text()
+    found = Report.load(tmp_path / "r.jsonl")
+    assert math.isnan(found.items[1].scores["exact_match"])
+    assert math.isnan(found.summary["other"])
+    assert (found.items[1].group, found.items[1].seconds, found.items[0]) == ("talk 1", 0.25, ITEM)
+
+
+def test_reports_written_before_items_had_groups_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    report_of((ITEM,)).save(path)
+    path.write_text(path.read_text().replace(', "seconds": null, "group": null', "").replace(' "seconds": null,', ""))
+    assert "group" not in path.read_text()
+    assert Report.load(path) == report_of((ITEM,))
 
 
 def test_an_interval_without_ends_survives(tmp_path: Path) -> None:

@@ -145,12 +145,14 @@ def measured_reward(
         for group in groups
     )
     names = items[0].scores
-    summary = {name: sum(item.scores[name] for item in items) / len(items) for name in names}
+    summary = {name: _mean([item.scores[name] for item in items]) for name in names}
+    if missing := sum(math.isnan(item.scores[REWARD]) for item in items):
+        summary["missing"] = float(missing)
     intervals = {name: mean_interval([item.scores[name] for item in items]) for name in names}
     if beside is not None:
         pairs = zip(items, beside.items, strict=True)
         won = [_won(mine.scores[REWARD], its.scores[REWARD]) for mine, its in pairs]
-        summary["win_rate"], intervals["win_rate"] = sum(won) / len(won), mean_interval(won)
+        summary["win_rate"], intervals["win_rate"] = _mean(won), mean_interval(won)
     asked_for = "\n".join(f"{one.id} {one.text}" for one in heldout.prompts)
     report = Report(
         task=REWARD,
@@ -167,7 +169,15 @@ def measured_reward(
     return report
 
 
+def _mean(scores: Sequence[float]) -> float:
+    """Of those that are there; NaN where none is."""
+    known = [score for score in scores if not math.isnan(score)]
+    return sum(known) / len(known) if known else math.nan
+
+
 def _won(mine: float, its: float) -> float:
+    if math.isnan(mine) or math.isnan(its):
+        return math.nan
     return 0.5 if mine == its else float(mine > its)
 
 

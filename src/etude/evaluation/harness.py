@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,9 @@ def _answer_prompts(
     rendered = [renderer.prompt(prompt.messages) for prompt in prompts]
     _refuse(task, _too_long(model, prompts, rendered, room=task.max_new_tokens))
     options = SampleOptions(max_new_tokens=task.max_new_tokens, batch_rows=batch_rows)
+    began = time.perf_counter()
     answers = sample(model, rendered, options, end_ids=renderer.end_ids, on_progress=on_progress)
+    seconds = time.perf_counter() - began
     scored = [metric.score(answer.text, reference) for answer, reference in zip(answers, references, strict=True)]
     items = tuple(
         ItemResult(
@@ -81,6 +84,8 @@ def _answer_prompts(
             prompt_tokens=len(tokens),
             answer_tokens=len(answer.tokens),
             finish=answer.finish,
+            seconds=round(answer.seconds, 6),
+            group=prompt.group,
         )
         for prompt, reference, tokens, answer, one in zip(prompts, references, rendered, answers, scored, strict=True)
     )
@@ -95,8 +100,9 @@ def _answer_prompts(
         data_sha256=records.sha256,
         template_sha256=renderer.template_sha256,
         settings=_settings(task),
-        intervals=_intervals(scored, summary),
+        intervals=_intervals(scored, summary, [prompt.group for prompt in prompts]),
         tables=summary.tables,
+        seconds=round(seconds, 6),
     )
 
 
@@ -150,11 +156,12 @@ def _score_texts(name: str, model: LoadedModel, task: Task, *, on_progress: OnPr
             scores={NATS: total / weight},
             weight=weight,
             prompt_tokens=len(row.tokens),
+            group=text.group,
         )
         for text, row, total, weight in zip(texts, rows, nats, weights, strict=True)
     )
     per_token = sum(nats) / sum(weights)
-    low, high = mean_interval([item.scores[NATS] for item in items], weights)
+    low, high = mean_interval([item.scores[NATS] for item in items], weights, groups=[text.group for text in texts])
     return Report(
         task=task.name,
         metric=NATS,
@@ -188,6 +195,7 @@ def _score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnPr
             scores=one.scores,
             details=one.details,
             prompt_tokens=chosen.answer_start,
+            group=pair.group,
         )
         for pair, (chosen, _), one in zip(pairs, rendered, scored, strict=True)
     )
@@ -206,7 +214,7 @@ def _score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnPr
         data_sha256=records.sha256,
         template_sha256=renderer.template_sha256,
         settings=_settings(task),
-        intervals={key: mean_interval([one.scores[key] for one in scored]) for key in scored[0].scores},
+        intervals=_intervals(scored, Summary({}), [pair.group for pair in pairs]),
         tables=tables,
     )
 
@@ -315,7 +323,10 @@ def _lengths(items: Sequence[ItemResult]) -> dict[str, float]:
     }
 
 
-def _intervals(scored: Sequence[Scored], summary: Summary) -> dict[str, tuple[float, float]]:
+def _intervals(
+    scored: Sequence[Scored], summary: Summary, groups: Sequence[str | None]
+) -> dict[str, tuple[float, float]]:
     """95 % intervals of every mean of item scores, and those that the metric has of its own."""
-    means = {name: mean_interval([item.scores[name] for item in scored]) for name in scored[0].scores}
+    names = scored[0].scores
+    means = {name: mean_interval([item.scores[name] for item in scored], groups=groups) for name in names}
     return {**means, **summary.intervals}

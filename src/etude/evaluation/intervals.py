@@ -131,12 +131,43 @@ def resampled_ratios(
 
 
 def mean_interval(
-    values: Sequence[float], weights: Sequence[float] | None = None, *, level: float = 0.95, seed: int = 0
+    values: Sequence[float],
+    weights: Sequence[float] | None = None,
+    *,
+    groups: Sequence[str | None] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """Wilson's interval where every value is 0 or 1, else the bootstrap's, which is unbounded for a single item."""
-    if weights is None and all(value in (0, 1) for value in values):
-        return wilson(sum(values), len(values), level)
-    if len(values) < 2:
-        return -math.inf, math.inf
-    weighted = values if weights is None else [value * weight for value, weight in zip(values, weights, strict=True)]
-    return bootstrap_ratio(weighted, weights, seed=seed).interval(level)
+    """Wilson's interval where every value is 0 or 1, else the bootstrap's, which is unbounded for a single item.
+
+    Where several items share a group, whole groups are resampled. Missing values (NaN) are left out.
+    """
+    import numpy as np
+
+    known = ~np.isnan(values)
+    scores = np.asarray(values, dtype=np.float64)[known]
+    counts = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)[known]
+    names = None if groups is None else [group for group, keep in zip(groups, known, strict=True) if keep]
+    number = clusters(names, len(scores))
+    if number is None and weights is None and len(scores) and bool(np.isin(scores, (0, 1)).all()):
+        return wilson(float(scores.sum()), len(scores), level)
+    sums, below = by_cluster(scores * counts, number), by_cluster(counts, number)
+    return bootstrap_ratio(sums, below, seed=seed).interval(level) if len(sums) > 1 else (-math.inf, math.inf)
+
+
+def clusters(groups: Sequence[str | None] | None, count: int) -> NDArray[np.int64] | None:
+    """The number of each item's cluster, an item without a group being its own; None where every item stands alone."""
+    import numpy as np
+
+    if groups is None:
+        return None
+    numbers: dict[object, int] = {}
+    found = [numbers.setdefault(place if group is None else group, len(numbers)) for place, group in enumerate(groups)]
+    return None if len(numbers) == count else np.asarray(found, dtype=np.int64)
+
+
+def by_cluster(values: NDArray[np.float64], number: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """The sum of each cluster; without clusters the values themselves."""
+    import numpy as np
+
+    return values if number is None else np.bincount(number, weights=values).astype(np.float64)

@@ -24,15 +24,20 @@ A report is also a file, JSON lines. The first line is `{"report": {...}}` with
                              "confusion": {rows: labels, columns: labels + "(unknown)", counts}; a row is a reference
                       json:  "fields": [{field, count, answered, right, wrong, missing, extra, accuracy, precision,
                              recall, f1}]
+    seconds           what answering all items took, null where nothing was generated
     num_items         number of lines that follow
 
 and each further line is an item (preference: the better answer is `reference`, the other one `answer`):
 
-    id, prompt, reference, answer (null for perplexity), scores {name: number}
+    id, prompt, reference, answer (null for perplexity), scores {name: number; null where an item could not be scored}
     details           label: {"label": name or null}; json: {"fields": {name: right | wrong | missing | extra}};
                       regex: {"found": text or null}
     weight            learned tokens for perplexity, else 1
     prompt_tokens, answer_tokens, finish ("stop", "length" or null)
+    seconds           from the start of the answer's batch to its end; null where nothing was generated
+    group             what the row's `group` column says: items of one group are not independent; null: stands alone
+
+A mean leaves out items without a score; how many there are is `missing` in the summary, if there are any.
 """
 
 from __future__ import annotations
@@ -68,6 +73,7 @@ class ItemResult:
     answer: str | None
     """None where nothing was generated (perplexity)."""
     scores: Mapping[str, float]
+    """NaN where an item could not be scored: a reward that failed."""
     details: Mapping[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     """What the item counts in means: learned tokens for perplexity, else 1."""
@@ -75,6 +81,18 @@ class ItemResult:
     answer_tokens: int = 0
     finish: str | None = None
     """`stop` (the model ended its answer), `length` (cut at max_new_tokens), or None."""
+    seconds: float | None = None
+    """From the start of the answer's batch to the answer's end."""
+    group: str | None = None
+    """Items of one group are not independent of each other: turns of a chat, questions on one text."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able: a score that is missing is null."""
+        return {**asdict(self), "scores": _nulls(self.scores)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ItemResult:
+        return cls(**{**values, "scores": _nans(values["scores"])})
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,8 @@ class Report:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     level: float = 0.95
     tables: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+    """What answering all items took."""
 
     @property
     def score(self) -> float:
@@ -106,8 +126,10 @@ class Report:
         header = {
             item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("items", "intervals")
         }  # fmt: skip
+        header["summary"] = _nulls(self.summary)
         header["intervals"] = {name: [_finite(end) for end in ends] for name, ends in self.intervals.items()}
-        lines = [{"report": {"format": FORMAT, **header, "num_items": len(self.items)}}, *map(asdict, self.items)]
+        items = [item.as_dict() for item in self.items]
+        lines = [{"report": {"format": FORMAT, **header, "num_items": len(items)}}, *items]
         text = "".join(_json_line(line) + "\n" for line in lines)
         file = Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +149,7 @@ class Report:
             raise EtudeError(f"cannot be read: {error}", where=str(file)) from error
         try:
             header = dict(json.loads(lines[0])["report"])
-            items = tuple(ItemResult(**json.loads(line)) for line in lines[1:])
+            items = tuple(ItemResult.from_dict(json.loads(line)) for line in lines[1:])
             return cls._from_header(header, items)
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise EtudeError(f"is not a whole report ({error})", where=str(file), remedy="evaluate again") from error
@@ -139,6 +161,7 @@ class Report:
         expected = header.pop("num_items")
         if expected != len(items):
             raise ValueError(f"{len(items)} of {expected} items are there")
+        header["summary"] = _nans(header["summary"])
         header["intervals"] = {name: _ends(pair) for name, pair in header["intervals"].items()}
         return cls(**header, items=items)
 
@@ -147,6 +170,14 @@ def _json_line(value: Any) -> str:
     line = json.dumps(value, ensure_ascii=False, allow_nan=False)
     lone_surrogate = any("\ud800" <= letter <= "\udfff" for letter in line)
     return json.dumps(value, allow_nan=False) if lone_surrogate else line
+
+
+def _nulls(scores: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(score) else score for name, score in scores.items()}
+
+
+def _nans(scores: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if score is None else score for name, score in scores.items()}
 
 
 def _finite(end: float) -> float | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
 from etude.sampling.options import SampleOptions
@@ -28,6 +29,8 @@ class Completion:
     text: str
     """Without control tokens, ending token and stop text."""
     finish: Literal["stop", "length"]
+    seconds: float = field(default=0.0, compare=False)
+    """From the start of its batch to its end."""
 
 
 class TextStream:
@@ -82,6 +85,8 @@ class Answer:
         self.text = ""
         """The text so far, kept only if somebody reads it as it comes."""
         self.finish: Literal["stop", "length"] | None = None
+        self.seconds = 0.0
+        self._began = time.perf_counter()
         self._tokenizer = tokenizer
         self._options = options
         self._end_ids = end_ids
@@ -96,6 +101,10 @@ class Answer:
         """The random number of the next step, in [0, 1)."""
         return self._random.random()
 
+    def begin(self) -> None:
+        """Its batch starts."""
+        self._began = time.perf_counter()
+
     def add(self, token: int, logprob: float) -> None:
         """Takes one drawn token and notices the end."""
         self.tokens.append(token)
@@ -106,6 +115,8 @@ class Answer:
             self.finish = "stop"
         elif len(self.tokens) >= self._options.max_new_tokens:
             self.finish = "length"
+        if self.finish is not None:
+            self.seconds = time.perf_counter() - self._began
 
     def _stop_at(self, text: str) -> int | None:
         """Where the first stop text begins."""
@@ -132,4 +143,4 @@ class Answer:
     def completion(self) -> Completion:
         """The finished answer."""
         assert self.finish is not None
-        return Completion(tuple(self.tokens), tuple(self.logprobs), self.whole_text(), self.finish)
+        return Completion(tuple(self.tokens), tuple(self.logprobs), self.whole_text(), self.finish, self.seconds)

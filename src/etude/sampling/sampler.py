@@ -89,6 +89,8 @@ def _answer(
 ) -> Iterator[int]:
     """Decodes one batch to its end, prompts behind the lead; yields after each step how many it finished."""
     rows, num_going = list(answers), len(answers)
+    for answer in rows:
+        answer.begin()
     logits_RV = decoder.start([(*lead, *answer.prompt) for answer in rows], options.max_new_tokens)
     while True:
         token_R, logprob_R = choose(logits_RV, [answer.uniform() for answer in rows], options)
