@@ -112,6 +112,8 @@ class Ledger:
     left_out: Lines
     dropped: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
+    with_rows: bool = True
+    """Whether what is left out is written down, or only where it stood and why."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Whatever else the manifest should say, as JSON values."""
 
@@ -120,6 +122,7 @@ class Ledger:
         self.dropped[reason] += 1
         said = {"file": row.origin.path, "line": row.origin.line, "reason": reason, **facts}
         held = {"row": row.columns} if isinstance(row, Row) else {"raw": row.raw[:LONGEST_RAW]}
+        held = held if self.with_rows else {}
         self.left_out.add(json.dumps({**said, **held}, ensure_ascii=False, default=str))
 
     def changed(self, what: str, number: int = 1) -> None:

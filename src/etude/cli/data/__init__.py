@@ -7,6 +7,7 @@ from importlib import import_module
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "show": ("etude.cli.data.show", "print rows with what is learned, read and control marked"),
+    "redact": ("etude.cli.data.redact", "replace personal data and secrets by masks or consistent fakes"),
 }
 """Each in a module with `add_arguments` and `run`."""
 

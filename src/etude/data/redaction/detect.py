@@ -45,8 +45,10 @@ USUAL = (
 )  # fmt: skip
 """What is looked for unless something else is asked."""
 PRESETS: dict[str, tuple[str, ...]] = {
+    "usual": USUAL,
     "medical": (*USUAL, "medical-record", "account-number", "url", "date", "age", "place"),
     "legal": (*USUAL, "case-number", "account-number", "organisation"),
+    "all": tuple(KINDS),
 }
 """medical: the identifiers of HIPAA's safe harbour rule that are text; legal: parties and the case's numbers."""
 

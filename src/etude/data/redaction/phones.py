@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from etude.data.redaction.spans import Place, before
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
 
 CANDIDATE = re.compile(
     r"(?<![\w./#$€£%@=-])(?<!\d[,:])(?:\+|00)?(?:\(\+?\d{1,4}\)|\d)(?:[ \t./-]{0,2}\(?\d+\)?){0,7}"
@@ -62,10 +66,26 @@ def _is_phone(number: str, found: str, lead: str, called: bool) -> bool:
 
 def is_possible(number: str) -> bool:
     """Whether an international number's length suits its country."""
-    from phonenumbers import NumberParseException, is_possible_number, parse
+    from phonenumbers import is_possible_number
 
-    plain = re.sub(r"\(0\)", "", number)
+    parsed = _parsed(number)
+    return parsed is not None and is_possible_number(parsed)
+
+
+def is_valid(number: str) -> bool:
+    """Whether a country could have given the number out; one without a country code is read as North American."""
+    from phonenumbers import is_valid_number
+
+    parsed = _parsed(number)
+    return parsed is not None and is_valid_number(parsed)
+
+
+def _parsed(number: str) -> PhoneNumber | None:
+    from phonenumbers import NumberParseException, parse
+
+    international = number.startswith(("+", "00", "(+"))
+    plain = re.sub(r"\D", "", number.replace("(0)", "")).removeprefix("00")
     try:
-        return is_possible_number(parse("+" + re.sub(r"\D", "", plain).removeprefix("00"), None))
+        return parse(f"+{plain}" if international else number, None if international else "US")
     except NumberParseException:
-        return False
+        return None
