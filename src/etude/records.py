@@ -70,6 +70,8 @@ class Conversation:
     """Tool declarations as JSON texts, shown to the chat template."""
     group: str | None = None
     """Rows of one group never fall on both sides of a split."""
+    augmented_from: str | None = None
+    """The row that this one was made from; such rows are never held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Text:
     text: str
     origin: Origin
     group: str | None = None
+    augmented_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Preference:
     group: str | None = None
     margin: float = 0.0
     """By how much the first one is better, where that was said."""
+    augmented_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Judged:
     judgement: bool | float
     origin: Origin
     group: str | None = None
+    augmented_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Prompt:
     origin: Origin
     reference: str | None = None
     group: str | None = None
+    augmented_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

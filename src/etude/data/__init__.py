@@ -1,6 +1,7 @@
 """From a raw file to records, token rows and batches."""
 
 STEPS: dict[str, str] = {
+    "augment": "etude.data.augment:Augment",
     "redact": "etude.data.redact:Redact",
 }
 """What can be done to files of rows (etude.data.work says how a step is made), as `data.steps` names it."""

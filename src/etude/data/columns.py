@@ -12,13 +12,13 @@ from etude.data.check import RowError
 from etude.errors import DataError, EtudeError, Problems
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
-    "messages": ("messages", "tools", "system", "group"),
-    "sharegpt": ("conversations", "tools", "system", "group"),
-    "alpaca": ("instruction", "input", "output", "instances", "system", "group"),
-    "prompt-completion": ("prompt", "completion", "system", "group"),
-    "preference": ("prompt", "chosen", "rejected", "margin", "system", "group"),
-    "judged": ("prompt", "completion", "judgement", "system", "group"),
-    "text": ("text", "group"),
+    "messages": ("messages", "tools", "system", "group", "augmented_from"),
+    "sharegpt": ("conversations", "tools", "system", "group", "augmented_from"),
+    "alpaca": ("instruction", "input", "output", "instances", "system", "group", "augmented_from"),
+    "prompt-completion": ("prompt", "completion", "system", "group", "augmented_from"),
+    "preference": ("prompt", "chosen", "rejected", "margin", "system", "group", "augmented_from"),
+    "judged": ("prompt", "completion", "judgement", "system", "group", "augmented_from"),
+    "text": ("text", "group", "augmented_from"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages",),

@@ -15,6 +15,7 @@ from etude.data.rows import RawRow
 from etude.records import (
     Content,
     Conversation,
+    Exchange,
     ImagePart,
     Judged,
     Message,
@@ -50,7 +51,14 @@ def convert(row: RawRow, layout: Layout, *, system: str | None = None, need_answ
     group = values.get("group")
     made = CONVERTERS[layout.format](values, row.origin, need_answer)
     made = tuple(_with_system(record, values.get("system") or system) for record in made)
+    parent = values.get("augmented_from")
+    made = made if parent is None else tuple(_augmented(record, str(parent)) for record in made)
     return made if group is None else tuple(replace(record, group=str(group)) for record in made)
+
+
+def _augmented(record: Record, parent: str) -> Record:
+    assert not isinstance(record, Exchange), "exchanges are logged, not augmented"
+    return replace(record, augmented_from=parent)
 
 
 def to_prompt(record: Record) -> Prompt:

@@ -15,14 +15,14 @@ LOOKED_AT = 1_000
 MESSAGES = ("messages", "conversation", "conversations", "dialogue", "dialog", "chat")
 PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "user")
 ANSWERS = ("completion", "response", "answer", "output", "solution", "target", "reply", "assistant")
-OPTIONAL = ("tools", "system", "group", "margin")
+OPTIONAL = ("tools", "system", "group", "margin", "augmented_from")
 """Fields that are taken from columns of their own name."""
 JUDGEMENTS = ("judgement", "label", "thumb", "thumbs", "rating", "score", "desirable")
 INPUTS = ("input", "context")
 TEXTS = ("text", "content", "document", "body")
 BESIDE_TEXT = frozenset(
     ("id", "url", "title", "source", "meta", "metadata", "timestamp", "date",
-     "author", "language", "lang", "license", "group", "file", "path", "name")
+     "author", "language", "lang", "license", "group", "file", "path", "name", "augmented_from")
 )  # fmt: skip
 LABELS = ("label", "category", "intent", "class", "target", "sentiment", "answer", "summary", "type")
 MESSAGE_KEYS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "weight", "from", "value"))

@@ -33,12 +33,14 @@ class Prints:
     """One row of WORDS for each record, so that comparing rows of numbers compares the hashes."""
     groups: NDArray[np.uint64]
     """A hash of each record's group; 0: none."""
+    made: NDArray[np.bool_] | None = None
+    """Which records were made from others; None: none was."""
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, chosen: slice | NDArray[np.bool_]) -> Prints:
-        return Prints(self.words[chosen], self.groups[chosen])
+        return Prints(self.words[chosen], self.groups[chosen], None if self.made is None else self.made[chosen])
 
     def hexdigest(self, at: int) -> str:
         """As `fingerprint` gives it."""
@@ -61,10 +63,11 @@ class Prints:
 
 @dataclass
 class PrintTaker:
-    """Takes fingerprints of records as they pass, 40 bytes each."""
+    """Takes fingerprints of records as they pass, 41 bytes each."""
 
     _words: bytearray = field(default_factory=bytearray)
     _groups: bytearray = field(default_factory=bytearray)
+    _made: bytearray = field(default_factory=bytearray)
 
     def take(self, record: Record) -> None:
         """One more record."""
@@ -72,10 +75,13 @@ class PrintTaker:
         group = record.group
         self._groups += bytes(8) if group is None else blake2b(group.encode(), digest_size=8).digest()
 
+        self._made.append(not isinstance(record, Exchange) and record.augmented_from is not None)
+
     def finish(self) -> Prints:
         """All of them."""
         words = np.frombuffer(self._words, dtype=">u8").astype(np.uint64)
-        return Prints(words.reshape(-1, WORDS), np.frombuffer(self._groups, dtype=np.uint64))
+        groups, made = np.frombuffer(self._groups, dtype=np.uint64), np.frombuffer(self._made, dtype=bool)
+        return Prints(words.reshape(-1, WORDS), groups, made if made.any() else None)
 
 
 def take_prints(records: Iterable[Record]) -> Prints:

@@ -23,20 +23,25 @@ def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Reco
 
     Rows of one group stay together, and so do rows that are the same but for case and white space. A pure function of
     content and seed: neither the order of the rows nor their file names matter. DataError if everything is one group.
+
+    Rows that were made from others (`augmented_from`) are never held out: those of a held-out parent are in neither
+    part, the others are in training.
     """
     if not holdout:
         return records, records.only(np.zeros(len(records), dtype=bool))
     prints = records.prints()
     records = replace(records, known_prints=prints)
     labels = _clusters(prints)
-    sizes = np.bincount(labels)
-    if len(sizes) < 2:
+    made = np.zeros(len(records), dtype=bool) if prints.made is None else prints.made
+    sizes = np.bincount(labels[~made], minlength=int(labels.max()) + 1)
+    num_rows = int(sizes.sum())
+    if np.count_nonzero(sizes) < 2:
         alike = f"the {len(records):,} rows are copies of one another or one group"
         found = f"{alike if len(records) > 1 else 'there is a single row'}, so none can be held out"
         raise DataError(found, where=", ".join(records.sources), remedy="set holdout to 0 or to a file of its own")
-    ordered = _drawn(labels, prints, seed)
-    wanted = max(1, round(holdout * len(records)))
-    most = min(wanted * 1.1, len(records) - 1)
+    ordered = _drawn(labels, prints, made, seed)
+    wanted = max(1, round(holdout * num_rows))
+    most = min(wanted * 1.1, num_rows - 1)
     is_held = np.zeros(len(sizes), dtype=bool)
     num_held = 0
     for cluster in ordered:
@@ -48,7 +53,7 @@ def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Reco
     if not num_held:
         is_held[ordered[np.argmin(sizes[ordered])]] = True
     held = is_held[labels]
-    return records.only(~held), records.only(held)
+    return records.only(~held), records.only(held & ~made)
 
 
 def duplicates(train: Records, heldout: Records) -> tuple[int, int]:
@@ -79,10 +84,15 @@ def _clusters(prints: Prints) -> NDArray[np.intp]:
     return found
 
 
-def _drawn(labels: NDArray[np.intp], prints: Prints, seed: int) -> NDArray[np.intp]:
-    """The clusters in the order in which they are drawn: by a hash of the seed and of the smallest hash in each."""
+def _drawn(labels: NDArray[np.intp], prints: Prints, made: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """The clusters in the order in which they are drawn: by a hash of the seed and of the smallest hash in each.
+
+    Rows made from others do not count, so a data set is divided in the same way before and after augmentation.
+    """
     order = prints.in_order()
-    _, first = np.unique(labels[order], return_index=True)
+    order = order[~made[order]]
+    clusters, first = np.unique(labels[order], return_index=True)
     digests = b"".join(sha256(f"{seed}:{prints.hexdigest(at)}".encode()).digest() for at in order[first])
     ranks = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, WORDS)
-    return np.lexsort((ranks[:, 1], ranks[:, 0]))
+    found: NDArray[np.intp] = clusters[np.lexsort((ranks[:, 1], ranks[:, 0]))]
+    return found

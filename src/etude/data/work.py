@@ -136,6 +136,8 @@ class Rows:
 
     inputs: Inputs
     ledger: Ledger
+    generate: Callable[[list[str]], list[str]] | None = None
+    """A model that writes a text for each prompt, where the command was given one."""
     num_good: int = 0
     num_bad: int = 0
 
@@ -176,10 +178,18 @@ def dropped_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.dropped.jsonl")
 
 
-def work(inputs: Inputs, step: Step, output: Path, *, command: Sequence[str] = (), force: bool = False) -> Outcome:
+def work(
+    inputs: Inputs,
+    step: Step,
+    output: Path,
+    *,
+    command: Sequence[str] = (),
+    force: bool = False,
+    generate: Callable[[list[str]], list[str]] | None = None,
+) -> Outcome:
     """Everything the step keeps, written to `output` as JSON lines, with what was left out and a manifest beside it.
 
-    Nothing appears before all of it is written, the output last.
+    `generate` is the model of steps that let one write. Nothing appears before all of it is written, the output last.
 
     Raises:
         DataError: the output is an input, or is there already and `force` is off; or the step keeps no row.
@@ -189,7 +199,7 @@ def work(inputs: Inputs, step: Step, output: Path, *, command: Sequence[str] = (
     with lines_of(output) as kept:
         with lines_of(dropped_of(output)) as left_out:
             ledger = Ledger(left_out)
-            rows = Rows(inputs, ledger)
+            rows = Rows(inputs, ledger, generate)
             for row in step.apply(rows, ledger):
                 kept.add(row.line())
             if not kept.number:

@@ -7,6 +7,8 @@ from importlib import import_module
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "show": ("etude.cli.data.show", "print rows with what is learned, read and control marked"),
+    "augment": ("etude.cli.data.augment", "make new rows from given ones; they are never held out"),
+    "recipe": ("etude.cli.data.recipe", "a commented run file for a field: healthcare, legal, finance, …"),
     "redact": ("etude.cli.data.redact", "replace personal data and secrets by masks or consistent fakes"),
 }
 """Each in a module with `add_arguments` and `run`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -96,8 +96,14 @@ def open_files(arguments: Namespace, *, need_layout: bool = True) -> Inputs:
     return inputs
 
 
-def perform(arguments: Namespace, step: type[Step], *, need_layout: bool = True) -> int:
-    """Do a step on the files that were named, and tell what became of their rows."""
+def perform(
+    arguments: Namespace,
+    step: type[Step],
+    *,
+    need_layout: bool = True,
+    generate: Callable[[list[str]], list[str]] | None = None,
+) -> int:
+    """Do a step on the files that were named, and tell what became of their rows; `generate` is the step's model."""
     import sys
 
     from etude.data.work import work
@@ -105,7 +111,8 @@ def perform(arguments: Namespace, step: type[Step], *, need_layout: bool = True)
     chosen = settings_of(arguments, step)
     inputs = open_files(arguments, need_layout=need_layout)
     command = ["etude", *sys.argv[1:]]
-    tell(work(inputs, chosen, Path(arguments.output), command=command, force=arguments.force))
+    outcome = work(inputs, chosen, Path(arguments.output), command=command, force=arguments.force, generate=generate)
+    tell(outcome)
     return 0
 
 

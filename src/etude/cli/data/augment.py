@@ -1,0 +1,73 @@
+"""Make new rows from given ones: typing mistakes, paraphrase, swapped values, more of rare answers; a new file."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etude.cli.data.files import add_step, perform
+from etude.data.augment import BY_MODEL, Augment
+from etude.errors import EtudeError
+
+if TYPE_CHECKING:
+    from etude.config import RunFile
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """`etude data augment FILE… -o OUT`."""
+    add_step(parser, Augment)
+    parser.add_argument("--model", metavar="NAME", help="a model or run that paraphrases and translates")
+    parser.add_argument(
+        "--measure", metavar="RUN.yaml", help="then train this run without and with the made rows, and compare the two"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Augment, say how many rows each method made, and measure what they do if that is asked for."""
+    runs = None if arguments.measure is None else _runs(arguments)
+    generate = None
+    if arguments.model is not None:
+        if not {*arguments.methods} & {*BY_MODEL}:
+            found = "no method that was asked for needs a model"
+            raise EtudeError(found, where="--model", remedy=f"add one to --methods: {', '.join(BY_MODEL)}")
+        from etude.cycle.writing import writer
+
+        generate = writer(arguments.model, seed=arguments.seed)
+    code = perform(arguments, Augment, generate=generate)
+    return code if runs is None else _measure(arguments, *runs)
+
+
+def _runs(arguments: Namespace) -> tuple[RunFile, str, str]:
+    """The run file as it is, and where the runs without and with the made rows go."""
+    from etude.config import load_run_file
+
+    given = load_run_file(arguments.measure)
+    files = {Path(file).resolve() for file in arguments.files}
+    if files != {Path(given.data.train).resolve()}:
+        found = f"trains on {given.data.train}, which is not what is augmented"
+        raise EtudeError(found, where=arguments.measure, remedy="augment the file that data.train names")
+    if not given.evaluation.tasks:
+        remedy = "add a task file to evaluation.tasks"
+        raise EtudeError("measures no task, so nothing could be compared", where=arguments.measure, remedy=remedy)
+    return given, f"{given.output}-without", f"{given.output}-with"
+
+
+def _measure(arguments: Namespace, given: RunFile, without: str, augmented: str) -> int:
+    """Two runs of one run file, the second on the made rows too, and the paired verdicts on its tasks."""
+    from etude.cli.compare import STYLES, find_pairs
+    from etude.cli.terminal import console
+    from etude.cli.train import fine_tune_and_tell
+    from etude.comparison.verdict import compare_all
+    from etude.config import load_run_file
+
+    trained_on = {without: str(given.data.train), augmented: str(Path(arguments.output).resolve())}
+    for output, rows in trained_on.items():
+        overrides = [f"data.train={rows}", f"output={output}"]
+        run_file = load_run_file(arguments.measure, overrides)
+        fine_tune_and_tell(run_file, ["train", arguments.measure, *overrides])
+    pairs, _ = find_pairs(augmented, without)
+    console.print(f"\nwith the made rows ({augmented}) against without ({without}):", markup=False)
+    for verdict in compare_all(pairs):
+        console.print(verdict.sentence(), style=STYLES[verdict.answer], markup=False, soft_wrap=True)
+    return 0
