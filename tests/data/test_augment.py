@@ -32,7 +32,7 @@ def slot_row(number, town):
 @pytest.fixture
 def slots(tmp_path):
     path = tmp_path / "slots.jsonl"
-    rows = [slot_row(number, TOWNS[number % 5]) for number in range(3, 33)]
+    rows = [slot_row(number, TOWNS[number % 5]) for number in range(11, 41)]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     return path
 

@@ -67,8 +67,8 @@ class _Survey:
 
     start: str | None = None
     """With which words all requests begin: an instruction, which stays."""
-    values: dict[str, dict[str, None]] = field(default_factory=dict)
-    """What each field of JSON answers holds."""
+    values: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    """What each field of JSON answers holds, by scope and field."""
     answers: Counter[bytes] = field(default_factory=Counter)
     known: set[bytes] = field(default_factory=set)
     """Every request that there is, by hash: a made row that repeats one would tie two rows together."""
@@ -78,7 +78,7 @@ class _Survey:
         self.start = request.prompt if self.start is None else _common(self.start, request.prompt)
         self.known.add(_hashed(_normal(request.prompt)))
         for name, value in request.slots.items():
-            held = self.values.setdefault(name, {})
+            held = self.values.setdefault((request.scope, name), {})
             if len(held) < MOST_VALUES:
                 held[value] = None
         self.answers[_hashed(request.answer)] += 1
@@ -184,7 +184,9 @@ def _swapped(row: Row, request: Request, survey: _Survey, dice: Random) -> _Made
 
     text, pairs = request.prompt, []
     for name, value in request.slots.items():
-        others = [other for other in survey.values.get(name, ()) if other.casefold() != value.casefold()]
+        others = [
+            other for other in survey.values.get((request.scope, name), ()) if other.casefold() != value.casefold()
+        ]
         spans = spans_of(value, text)
         if others and len(spans) == 1:
             other = dice.choice(others)

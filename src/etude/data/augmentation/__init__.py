@@ -1,0 +1,1 @@
+"""How requests change while their answers stay right."""

@@ -25,16 +25,19 @@ Span = tuple[int, int]
 
 
 def noised(text: str, dice: Random, *, strength: float, kept: Sequence[Span] = ()) -> str:
-    """The text with about `strength` of its longer words mistyped; spans in `kept`, numbers and code stay."""
-    kept = [*kept, *(match.span() for match in EXACT.finditer(text))]
+    """The text with `strength` of its longer words mistyped, one at least; spans in `kept`, numbers and code stay."""
+    exact = [*kept, *(match.span() for match in EXACT.finditer(text))]
+    free = [
+        match for match in WORD.finditer(text)
+        if not any(start < match.end() and match.start() < stop for start, stop in exact)
+    ]  # fmt: skip
+    chosen = dice.sample(free, min(len(free), max(1, round(strength * len(free)))))
     made, at = [], 0
-    for match in WORD.finditer(text):
-        free = not any(start < match.end() and match.start() < stop for start, stop in kept)
-        if free and dice.random() < strength:
-            made += [text[at : match.start()], dice.choice(TYPOS)(match[0], dice)]
-            at = match.end()
+    for match in sorted(chosen, key=lambda match: match.start()):
+        made += [text[at : match.start()], dice.choice(TYPOS)(match[0], dice)]
+        at = match.end()
     changed = "".join((*made, text[at:]))
-    return changed if kept or dice.random() >= strength else dice.choice(STYLES)(changed)
+    return changed if exact or dice.random() >= strength else dice.choice(STYLES)(changed)
 
 
 def _neighbour(word: str, dice: Random) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from random import Random
 
+from etude.data.redaction.gazetteer import is_word
+
 TURNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"\b[Hh]ow (?:do|can) I\b", ("How would I", "What is the way to", "What do I have to do to")),
     (r"\b[Cc]an you\b", ("Could you", "Would you", "Are you able to")),
@@ -31,13 +33,6 @@ CONTRACTED = (
 OPENINGS = ("Hi, ", "Hello, ", "Hello! ", "Good morning, ", "Hey, ")
 CLOSINGS = (" Thanks.", " Thank you!", " Thanks in advance.")
 OPENED = re.compile(r"(?:hi|hello|hey|good|dear|thanks|please)\b", re.IGNORECASE)
-SENTENCE_WORDS = frozenset(
-    {
-        "how", "can", "could", "what", "why", "when", "where", "is", "are", "do", "does", "please", "my", "there",
-        "the", "which",
-    }
-)  # fmt: skip
-"""First words that lose their capital behind a greeting."""
 
 
 def paraphrased(text: str, dice: Random) -> str:
@@ -84,5 +79,5 @@ def _dressed(text: str, dice: Random) -> str:
         ended = text if text[-1:] in ".!?" else f"{text}."
         return ended + dice.choice(CLOSINGS)
     first, _, rest = text.partition(" ")
-    lowered = first.lower() if first.lower() in SENTENCE_WORDS else first
+    lowered = first.lower() if first.istitle() and first != "I" and is_word(first.lower()) else first
     return dice.choice(OPENINGS) + " ".join((lowered, rest)).strip()

@@ -28,6 +28,8 @@ class Request:
     answer: str
     slots: Mapping[str, str]
     """Fields of a JSON answer whose text also stands in the request, word for word."""
+    scope: str
+    """What else a JSON answer says, such as the intent: values are swapped between rows that agree in it."""
 
 
 def request_of(row: Row) -> Request | None:
@@ -40,7 +42,8 @@ def request_of(row: Row) -> Request | None:
     leaves = list(leaves_of(row.columns, ()))
     places = tuple(path for path, text in leaves if text == prompt) or _parts(leaves, prompt, answers)
     answered = tuple(path for path, text in leaves if text and text in answers and path not in places)
-    return Request(places, answered, prompt, answers[0], _slots(prompt, answers[0])) if places else None
+    slots, scope = _slots(prompt, answers[0])
+    return Request(places, answered, prompt, answers[0], slots, scope) if places else None
 
 
 def _parts(leaves: list[tuple[Path, str]], prompt: str, answers: tuple[str, ...]) -> tuple[Path, ...]:
@@ -98,18 +101,21 @@ def text_at(columns: Mapping[str, object], path: Path) -> str:
     return str(value)
 
 
-def _slots(prompt: str, answer: str) -> dict[str, str]:
+def _slots(prompt: str, answer: str) -> tuple[dict[str, str], str]:
+    """The fields whose text stands in the request, and the texts of the others."""
     try:
         value = json.loads(answer)
     except (ValueError, RecursionError):
-        return {}
+        return {}, ""
     if not isinstance(value, dict):
-        return {}
-    found = {}
+        return {}, ""
+    found, others = {}, []
     for path, text in leaves_of(value, ()):
-        if len(text) > 1 and len(spans_of(text, prompt)) == 1:
+        if text and len(spans_of(text, prompt)) == 1:
             found[".".join(str(step) for step in path if isinstance(step, str))] = text
-    return found
+        else:
+            others.append(text)
+    return found, "\n".join(others)
 
 
 def spans_of(value: str, text: str) -> list[tuple[int, int]]:
