@@ -3,5 +3,6 @@
 STEPS: dict[str, str] = {
     "augment": "etude.data.augment:Augment",
     "redact": "etude.data.redact:Redact",
+    "clean": "etude.data.clean:Clean",
 }
 """What can be done to files of rows (etude.data.work says how a step is made), as `data.steps` names it."""

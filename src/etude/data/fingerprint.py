@@ -92,13 +92,14 @@ def take_prints(records: Iterable[Record]) -> Prints:
     return taker.finish()
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """The text without differences of case and white space."""
     return " ".join(text.casefold().split())
 
 
 def _content(record: Record) -> str:
     if isinstance(record, Text):
-        return _normal(record.text)
+        return normal(record.text)
     parts: list[tuple[Message, ...]] = []
     extra = ""
     match record:
@@ -112,7 +113,5 @@ def _content(record: Record) -> str:
             parts, extra = [record.messages], record.reference or ""
         case Exchange():
             parts = [record.prompt, record.answer]
-    said = [
-        [[message.role, _normal(message.text), str(message.tool_calls or "")] for message in part] for part in parts
-    ]
-    return ENCODE([said, _normal(extra)])
+    said = [[[message.role, normal(message.text), str(message.tool_calls or "")] for message in part] for part in parts]
+    return ENCODE([said, normal(extra)])

@@ -33,7 +33,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from etude import durable
 from etude.data.check import LONGEST_RAW, BadRow
-from etude.data.inputs import Inputs, Row
+from etude.data.inputs import Inputs, OnProgress, Row
 from etude.errors import DataError
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ class Ledger:
     """Whether what is left out is written down, or only where it stood and why."""
     notes: dict[str, Any] = field(default_factory=dict)
     """Whatever else the manifest should say, as JSON values."""
+    says: list[str] = field(default_factory=list)
+    """Sentences for the person who asked."""
 
     def drop(self, row: Row | BadRow, reason: str, **facts: object) -> None:
         """The row is left out; reasons are few and the same for all rows of their kind, `facts` are this row's."""
@@ -140,6 +142,10 @@ class Rows:
     """A model that writes a text for each prompt, where the command was given one."""
     num_good: int = 0
     num_bad: int = 0
+
+    def progress(self, title: str) -> AbstractContextManager[OnProgress]:
+        """Progress of something that is not a pass over the rows: gives `on_progress(done, total)`."""
+        return self.inputs.progress(title)
 
     def each(self, title: str) -> Iterator[Row]:
         """Every row from the first one on; `title` says what it is read for. Broken ones are dropped the first time."""
@@ -166,6 +172,7 @@ class Outcome:
     dropped: dict[str, int]
     changed: dict[str, int]
     notes: dict[str, Any]
+    says: tuple[str, ...]
 
 
 def manifest_of(output: Path) -> Path:
@@ -207,7 +214,7 @@ def work(
         kept.flush()
         outcome = Outcome(
             output, rows.num_good + rows.num_bad, kept.number, in_order(ledger.dropped), in_order(ledger.changes),
-            ledger.notes,
+            ledger.notes, tuple(ledger.says),
         )  # fmt: skip
         outputs = {output.name: {"rows": kept.number, "sha256": kept.digest.hexdigest()}}
         manifest = described(inputs, asdict(step), outputs, outcome, command=command)
@@ -230,6 +237,7 @@ def described(
         "dropped": outcome.dropped,
         "changed": outcome.changed,
         "notes": outcome.notes,
+        "says": list(outcome.says),
     }
 
 

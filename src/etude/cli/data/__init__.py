@@ -10,6 +10,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "augment": ("etude.cli.data.augment", "make new rows from given ones; they are never held out"),
     "recipe": ("etude.cli.data.recipe", "a commented run file for a field: healthcare, legal, finance, …"),
     "redact": ("etude.cli.data.redact", "replace personal data and secrets by masks or consistent fakes"),
+    "clean": ("etude.cli.data.clean", "remove copies and near copies, make texts uniform, set unusable rows aside"),
 }
 """Each in a module with `add_arguments` and `run`."""
 

@@ -125,6 +125,8 @@ def tell(outcome: Outcome) -> None:
         _say(f"  changed  {number:>9,}  {what}")
     for reason, number in outcome.dropped.items():
         _say(f"  dropped  {number:>9,}  {reason}")
+    for sentence in outcome.says:
+        _say(sentence)
     if outcome.dropped:
         _say(f"what was dropped: {dropped_of(outcome.output)}")
     _say(f"manifest: {manifest_of(outcome.output)}")
