@@ -4,5 +4,6 @@ STEPS: dict[str, str] = {
     "augment": "etude.data.augment:Augment",
     "redact": "etude.data.redact:Redact",
     "clean": "etude.data.clean:Clean",
+    "decontaminate": "etude.data.decontaminate:Decontaminate",
 }
 """What can be done to files of rows (etude.data.work says how a step is made), as `data.steps` names it."""

@@ -105,6 +105,7 @@ class Inputs:
     """Files whose rows are worked on together, in their order."""
 
     files: tuple[InputFile, ...]
+    reading: Reading
     progress: ProgressOf = unseen
 
     def each(self, title: str) -> Iterator[Row | BadRow]:
@@ -160,7 +161,7 @@ def open_inputs(
             digest = sha256("\n".join(row.raw for row in rows).encode()).hexdigest()
             file = SourceFile(Path(found.hub.name), rows[0].origin.path, "hub data set")
             files.append(_understood(InputFile(file, rows, digest, len(rows)), reading))
-    return Inputs(tuple(files), progress)
+    return Inputs(tuple(files), reading, progress)
 
 
 def _file(source: SourceFile, reading: Reading) -> InputFile:

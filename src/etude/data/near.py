@@ -21,9 +21,9 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from etude.data.fingerprint import normal
+from etude.data.fingerprint import Prints, normal
 from etude.data.inputs import OnProgress
-from etude.data.shingles import jaccard, mixed, permutations, shingles, signatures
+from etude.data.shingles import FACTOR, jaccard, mixed, permutations, shingles, signatures
 from etude.data.sides import Sides
 
 if TYPE_CHECKING:
@@ -182,16 +182,28 @@ class TakenTexts:
         labels[order] = np.cumsum(np.append(False, (np.diff(flat[order], axis=0) != 0).any(axis=1)))[: len(flat)]
         return labels
 
-    def candidates(self, ordered: NDArray[np.intp]) -> NDArray[np.int64]:
+    def candidates(self, ordered: NDArray[np.intp], *, first: int | None = None) -> NDArray[np.int64]:
         """pairs_X2 of rows of `ordered` that share a band, as (one that comes earlier in it, a later one).
 
-        They are sorted by the later one's place, then the earlier one's.
+        They are sorted by the later one's place, then the earlier one's. With `first`, only pairs of one of the first
+        so many rows and one of the others.
         """
         found = np.empty(0, dtype=np.int64)
         for band in range(self.keys.shape[1]):
-            found = np.union1d(found, _neighbours(self.keys[ordered, band], len(ordered)))
+            found = np.union1d(found, _neighbours(self.keys[ordered, band], len(ordered), first))
         later, earlier = np.divmod(found, max(1, len(ordered)))
         return np.stack([ordered[earlier], ordered[later]], axis=1).astype(np.int64)
+
+    def pairs(self, threshold: float, on_progress: OnProgress | None = None) -> NDArray[np.int64]:
+        """pairs_X2 of rows that are alike on both sides; of rows that are equal only one is looked at."""
+        _, first = np.unique(self.labels(), return_index=True)
+        found = self.candidates(np.sort(first))
+        return found[(self.similarities(found, on_progress) >= threshold).all(axis=1)]
+
+    def prints(self, groups: NDArray[np.uint64]) -> Prints:
+        """The rows as fingerprints of what was taken of them."""
+        folded = mixed(self.digests[:, 0] * FACTOR + self.digests[:, 1])
+        return Prints(np.concatenate([folded, np.zeros_like(folded)], axis=1), groups)
 
     def lengths(self) -> NDArray[np.int64]:
         """lengths_N in bytes, both sides together."""
@@ -234,8 +246,13 @@ class TakenTexts:
         )
 
 
-def _neighbours(keys: NDArray[np.uint32], number: int) -> NDArray[np.int64]:
-    """Pairs of places with the same key, as later * number + earlier."""
+def _neighbours(keys: NDArray[np.uint32], number: int, first: int | None) -> NDArray[np.int64]:
+    """Pairs of places with the same key, as later * number + earlier; across `first`, where it is given."""
+
+    def across(earlier: NDArray[np.intp], later: NDArray[np.intp]) -> NDArray[np.int64]:
+        wanted = slice(None) if first is None else (earlier < first) & (later >= first)
+        return later[wanted].astype(np.int64) * number + earlier[wanted]
+
     order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     same = ranked[1:] == ranked[:-1]
@@ -247,7 +264,7 @@ def _neighbours(keys: NDArray[np.uint32], number: int) -> NDArray[np.int64]:
         is_pair = ranked[lag:] == ranked[:-lag]
         if not is_pair.any() or size > MOST_PAIRS:
             break
-        found.append(order[lag:][is_pair].astype(np.int64) * number + order[:-lag][is_pair])
+        found.append(across(order[:-lag][is_pair], order[lag:][is_pair]))
         size += len(found[-1])
     is_first = np.append(True, ranked[1:] != ranked[:-1])
     starts = np.flatnonzero(is_first)[np.cumsum(is_first) - 1] if len(ranked) else np.empty(0, dtype=np.intp)
@@ -255,6 +272,6 @@ def _neighbours(keys: NDArray[np.uint32], number: int) -> NDArray[np.int64]:
     for at in range(FIRST_ONES):
         if size > MOST_PAIRS or not len(far):
             break
-        found.append(order[far].astype(np.int64) * number + order[starts[far] + at])
-        size += len(far)
+        found.append(across(order[starts[far] + at], order[far]))
+        size += len(found[-1])
     return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)

@@ -25,18 +25,23 @@ def shingles(texts: Sequence[str], width: int) -> tuple[NDArray[np.uint64], NDAr
     content = "".join(padded).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(content, dtype="<u4").astype(np.uint64)
     sizes = np.array([len(text) for text in padded], dtype=np.intp)
+    starts = np.concatenate(([0], np.cumsum(sizes - (width - 1))[:-1])).astype(np.intp)
+    return runs(codes, sizes, width), starts
+
+
+def runs(codes: NDArray[np.uint64], sizes: NDArray[np.intp], width: int) -> NDArray[np.uint64]:
+    """A hash of each run of `width` numbers that lies within one of the pieces of these sizes, in their order."""
     num = len(codes) - width + 1
+    if num <= 0:
+        return np.empty(0, dtype=np.uint64)
     rolled = codes[:num].copy()
     for at in range(1, width):
         rolled *= FACTOR
         rolled += codes[at : at + num]
-    ends = np.cumsum(sizes)
-    inside = np.ones(len(codes), dtype=bool)
-    for back in range(1, width):
-        inside[ends - back] = False
-    lengths = sizes - (width - 1)
-    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.intp)
-    return mixed(rolled[inside[:num]]), starts
+    begins = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ends = np.repeat(np.cumsum(sizes), sizes)
+    inside = (np.arange(len(codes)) + width <= ends) & (np.arange(len(codes)) >= begins)
+    return mixed(rolled[inside[:num]])
 
 
 def mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,7 +1,8 @@
-"""Held-out rows: by group, the same for the same content and seed, with copies never on both sides."""
+"""Which rows go where: by group, the same for the same content and seed, with copies never on two sides."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["duplicates", "fingerprint", "split"]
 
 
-def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Records]:
+def split(
+    records: Records, holdout: float, *, seed: int, near: NDArray[np.int64] | None = None
+) -> tuple[Records, Records]:
     """(training rows, held-out rows), each in the file's order, about `holdout` of the rows held out.
 
-    Rows of one group stay together, and so do rows that are the same but for case and white space. A pure function of
-    content and seed: neither the order of the rows nor their file names matter. DataError if everything is one group.
+    Rows of one group stay together, and so do rows that are the same but for case and white space, and the pairs of
+    rows in `near` (by their places). A pure function of content and seed: neither the order of the rows nor their file
+    names matter. DataError if everything is one group.
 
     Rows that were made from others (`augmented_from`) are never held out: those of a held-out parent are in neither
     part, the others are in training.
@@ -31,7 +35,7 @@ def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Reco
         return records, records.only(np.zeros(len(records), dtype=bool))
     prints = records.prints()
     records = replace(records, known_prints=prints)
-    labels = _clusters(prints)
+    labels = clusters(prints, near)
     made = np.zeros(len(records), dtype=bool) if prints.made is None else prints.made
     sizes = np.bincount(labels[~made], minlength=int(labels.max()) + 1)
     num_rows = int(sizes.sum())
@@ -39,7 +43,7 @@ def split(records: Records, holdout: float, *, seed: int) -> tuple[Records, Reco
         alike = f"the {len(records):,} rows are copies of one another or one group"
         found = f"{alike if len(records) > 1 else 'there is a single row'}, so none can be held out"
         raise DataError(found, where=", ".join(records.sources), remedy="set holdout to 0 or to a file of its own")
-    ordered = _drawn(labels, prints, made, seed)
+    ordered = drawn(labels, prints, seed, made=made)
     wanted = max(1, round(holdout * num_rows))
     most = min(wanted * 1.1, num_rows - 1)
     is_held = np.zeros(len(sizes), dtype=bool)
@@ -66,33 +70,93 @@ def duplicates(train: Records, heldout: Records) -> tuple[int, int]:
     return len(train) - int(is_known.sum()), int(is_known[labels[len(train) :]].sum())
 
 
-def _clusters(prints: Prints) -> NDArray[np.intp]:
-    """For each row the number of the cluster that it belongs to, by content and by group."""
+def clusters(prints: Prints, near: NDArray[np.int64] | None = None) -> NDArray[np.intp]:
+    """For each row the number of the cluster that it belongs to: by content, by group, by the pairs `near` of rows."""
     labels = prints.labels()
     grouped = np.flatnonzero(prints.groups)
-    if not len(grouped):
+    if not len(grouped) and (near is None or not len(near)):
         return labels
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     _, groups = np.unique(prints.groups[grouped], return_inverse=True)
     contents = int(labels.max()) + 1
-    size = contents + int(groups.max()) + 1
-    edges = (np.ones(len(grouped), dtype=np.int8), (labels[grouped], contents + groups))
+    size = contents + (int(groups.max()) + 1 if len(groups) else 0)
+    one, other = labels[grouped], contents + groups
+    if near is not None:
+        one, other = np.append(one, labels[near[:, 0]]), np.append(other, labels[near[:, 1]])
+    edges = (np.ones(len(one), dtype=np.int8), (one, other))
     _, joined = connected_components(coo_array(edges, shape=(size, size)), directed=False)
     found: NDArray[np.intp] = np.unique(joined[labels], return_inverse=True)[1]
     return found
 
 
-def _drawn(labels: NDArray[np.intp], prints: Prints, made: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+def drawn(
+    labels: NDArray[np.intp], prints: Prints, seed: int, *, made: NDArray[np.bool_] | None = None
+) -> NDArray[np.intp]:
     """The clusters in the order in which they are drawn: by a hash of the seed and of the smallest hash in each.
 
-    Rows made from others do not count, so a data set is divided in the same way before and after augmentation.
+    Rows `made` from others do not count, so a data set is divided in the same way before and after augmentation.
     """
     order = prints.in_order()
-    order = order[~made[order]]
-    clusters, first = np.unique(labels[order], return_index=True)
+    if made is not None:
+        order = order[~made[order]]
+    numbers, first = np.unique(labels[order], return_index=True)
     digests = b"".join(sha256(f"{seed}:{prints.hexdigest(at)}".encode()).digest() for at in order[first])
     ranks = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, WORDS)
-    found: NDArray[np.intp] = clusters[np.lexsort((ranks[:, 1], ranks[:, 0]))]
+    found: NDArray[np.intp] = numbers[np.lexsort((ranks[:, 1], ranks[:, 0]))]
+    return found
+
+
+def assign(
+    labels: NDArray[np.intp],
+    drawn_clusters: NDArray[np.intp],
+    shares: Sequence[float],
+    *,
+    strata: NDArray[np.intp] | None = None,
+) -> NDArray[np.intp]:
+    """For each row the part that it goes to: whole clusters, parts as near to their shares as these allow.
+
+    With `strata`, a number for each row, the shares hold within each stratum as well as they can; a cluster counts for
+    the one that most of its rows are of. Large clusters are placed first, each where most is missing.
+    """
+    sizes = np.bincount(labels)
+    stratum_of = np.zeros(len(sizes), dtype=np.intp) if strata is None else _majority(labels, strata)
+    totals = np.bincount(stratum_of, weights=sizes)
+    missing = [[share * total for share in shares] for total in totals.tolist()]
+    missing_everywhere = [share * len(labels) for share in shares]
+    part_of = np.empty(len(sizes), dtype=np.intp)
+    for cluster in drawn_clusters[np.argsort(-sizes[drawn_clusters], kind="stable")].tolist():
+        here, size = missing[stratum_of[cluster]], int(sizes[cluster])
+        wanted = [at for at, share in enumerate(shares) if share]
+        chosen = max(wanted, key=lambda at: (round(here[at], 6), missing_everywhere[at], -at))
+        here[chosen] -= size
+        missing_everywhere[chosen] -= size
+        part_of[cluster] = chosen
+    found: NDArray[np.intp] = part_of[labels]
+    return found
+
+
+def assign_by_time(labels: NDArray[np.intp], times: NDArray[np.float64], shares: Sequence[float]) -> NDArray[np.intp]:
+    """For each row the part that it goes to, the oldest rows to the first; a cluster goes where its oldest row goes."""
+    order = np.lexsort((labels, times))
+    sizes = np.bincount(labels)
+    _, first = np.unique(labels[order], return_index=True)
+    by_age = np.argsort(first, kind="stable")
+    before = np.cumsum(sizes[by_age]) - sizes[by_age]
+    bounds = np.cumsum(shares)[:-1] * len(labels)
+    part_of = np.empty(len(sizes), dtype=np.intp)
+    part_of[by_age] = np.searchsorted(np.round(bounds, 6), before, side="right")
+    found: NDArray[np.intp] = part_of[labels]
+    return found
+
+
+def _majority(labels: NDArray[np.intp], strata: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each cluster the stratum of most of its rows; of several the smallest."""
+    width = int(strata.max()) + 1
+    keys, counts = np.unique(labels.astype(np.int64) * width + strata, return_counts=True)
+    cluster, stratum = np.divmod(keys, width)
+    order = np.lexsort((stratum, -counts, cluster))
+    _, first = np.unique(cluster[order], return_index=True)
+    found: NDArray[np.intp] = stratum[order[first]].astype(np.intp)
     return found

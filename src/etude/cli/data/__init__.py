@@ -11,6 +11,8 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "recipe": ("etude.cli.data.recipe", "a commented run file for a field: healthcare, legal, finance, …"),
     "redact": ("etude.cli.data.redact", "replace personal data and secrets by masks or consistent fakes"),
     "clean": ("etude.cli.data.clean", "remove copies and near copies, make texts uniform, set unusable rows aside"),
+    "split": ("etude.cli.data.split", "divide into training, validation and test rows, no near copy on two sides"),
+    "decontaminate": ("etude.cli.data.decontaminate", "take out what evaluation sets ask"),
 }
 """Each in a module with `add_arguments` and `run`."""
 

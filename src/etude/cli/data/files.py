@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
@@ -104,22 +105,22 @@ def perform(
     generate: Callable[[list[str]], list[str]] | None = None,
 ) -> int:
     """Do a step on the files that were named, and tell what became of their rows; `generate` is the step's model."""
-    import sys
+    from etude.data.work import dropped_of, manifest_of, work
 
-    from etude.data.work import work
-
-    chosen = settings_of(arguments, step)
+    chosen, output = settings_of(arguments, step), Path(arguments.output)
     inputs = open_files(arguments, need_layout=need_layout)
-    command = ["etude", *sys.argv[1:]]
-    outcome = work(inputs, chosen, Path(arguments.output), command=command, force=arguments.force, generate=generate)
-    tell(outcome)
+    outcome = work(inputs, chosen, output, command=command_line(), force=arguments.force, generate=generate)
+    tell(outcome, dropped=dropped_of(output), manifest=manifest_of(output))
     return 0
 
 
-def tell(outcome: Outcome) -> None:
-    """The counts, and where everything is."""
-    from etude.data.work import dropped_of, manifest_of
+def command_line() -> list[str]:
+    """As it was typed."""
+    return ["etude", *sys.argv[1:]]
 
+
+def tell(outcome: Outcome, *, dropped: Path, manifest: Path) -> None:
+    """The counts, and where everything is."""
     _say(f"{outcome.rows_in:,} rows read, {outcome.rows_out:,} written to {outcome.output}")
     for what, number in outcome.changed.items():
         _say(f"  changed  {number:>9,}  {what}")
@@ -128,8 +129,8 @@ def tell(outcome: Outcome) -> None:
     for sentence in outcome.says:
         _say(sentence)
     if outcome.dropped:
-        _say(f"what was dropped: {dropped_of(outcome.output)}")
-    _say(f"manifest: {manifest_of(outcome.output)}")
+        _say(f"what was dropped: {dropped}")
+    _say(f"manifest: {manifest}")
 
 
 def parse_columns(written: Sequence[str]) -> dict[str, str]:
