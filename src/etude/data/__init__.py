@@ -5,5 +5,6 @@ STEPS: dict[str, str] = {
     "redact": "etude.data.redact:Redact",
     "clean": "etude.data.clean:Clean",
     "decontaminate": "etude.data.decontaminate:Decontaminate",
+    "mix": "etude.data.mix:Mix",
 }
 """What can be done to files of rows (etude.data.work says how a step is made), as `data.steps` names it."""

@@ -57,7 +57,7 @@ class Decontaminate:
         """Looks through all rows, and says what was found."""
         from etude.data.leaks import LeakFinder
 
-        reading = replace(rows.inputs.reading, need_layout=False)
+        reading = replace(rows.inputs.reading.elsewhere(), need_layout=False)
         evaluation = open_inputs(self.against, reading, progress=rows.inputs.progress)
         items, origins = _items(evaluation)
         finder = LeakFinder(items, ngram=self.ngram, threshold=self.threshold)

@@ -123,7 +123,7 @@ def _write(inputs: Inputs, options: Divide, folder: Path, building: Path, comman
                 parts[PARTS[part_of[place]]].add(row.line())
         outputs = _finished(parts, ledger)
     outcome = Outcome(
-        folder, rows.num_good + rows.num_bad, sum(each["rows"] for each in outputs.values()),
+        folder, rows.num_read, sum(each["rows"] for each in outputs.values()),
         in_order(ledger.dropped), {}, ledger.notes, tuple(ledger.says),
     )  # fmt: skip
     durable.write_json(building / MANIFEST, described(inputs, asdict(options), outputs, outcome, command=command))

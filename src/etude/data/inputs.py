@@ -72,6 +72,8 @@ class InputFile:
     lines: int
     """About how many rows it has (exactly, where each row is one line)."""
     stamp: tuple[int, int, int, int] | None = None
+    given: str = ""
+    """The source that it is part of, as it was named: itself, or a folder."""
     layout: Layout | None = None
     """None where the rows fit no known layout and none is needed."""
     has_answers: bool = True
@@ -141,6 +143,12 @@ class Reading:
     """A field's column, or a template over columns."""
     need_layout: bool = True
     """Whether rows that fit no known layout are an error."""
+    lenient: bool = False
+    """Whether format and columns count only for files that they fit."""
+
+    def elsewhere(self) -> Reading:
+        """For further files, which may be of another make."""
+        return replace(self, lenient=True)
 
 
 def open_inputs(
@@ -155,12 +163,12 @@ def open_inputs(
     files: list[InputFile] = []
     for source in sources:
         found = find(source)
-        files.extend(_file(file, reading) for file in found.files)
+        files.extend(replace(_file(file, reading), given=str(source)) for file in found.files)
         if found.hub is not None:
             rows = hub.load(found.hub)
             digest = sha256("\n".join(row.raw for row in rows).encode()).hexdigest()
             file = SourceFile(Path(found.hub.name), rows[0].origin.path, "hub data set")
-            files.append(_understood(InputFile(file, rows, digest, len(rows)), reading))
+            files.append(_understood(InputFile(file, rows, digest, len(rows), given=str(source)), reading))
     return Inputs(tuple(files), reading, progress)
 
 
@@ -206,6 +214,11 @@ def _understood(file: InputFile, reading: Reading) -> InputFile:
 
 
 def _layout(file: InputFile, head: Sequence[RawRow], reading: Reading) -> Layout:
+    if reading.lenient:
+        try:
+            return _layout(file, head, replace(reading, lenient=False))
+        except EtudeError:
+            reading = Reading()
     columns = reading.columns or {}
     try:
         return detect(head, reading.format, columns=columns, where=file.name)

@@ -34,7 +34,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from etude import durable
 from etude.data.check import LONGEST_RAW, BadRow
-from etude.data.inputs import Inputs, OnProgress, Row
+from etude.data.inputs import InputFile, Inputs, OnProgress, Row
 from etude.errors import DataError
 
 if TYPE_CHECKING:
@@ -142,6 +142,17 @@ class Rows:
     """A model that writes a text for each prompt, where the command was given one."""
     num_good: int = 0
     num_bad: int = 0
+    _parts: list[Rows] = field(default_factory=list)
+
+    def part(self, files: tuple[InputFile, ...]) -> Rows:
+        """Rows of some of the files, or of others that the step reads too; they are counted with these."""
+        self._parts.append(Rows(replace(self.inputs, files=files), self.ledger))
+        return self._parts[-1]
+
+    @property
+    def num_read(self) -> int:
+        """All that were read so far, broken ones included."""
+        return self.num_good + self.num_bad + sum(each.num_read for each in self._parts)
 
     def progress(self, title: str) -> AbstractContextManager[OnProgress]:
         """Progress of something that is not a pass over the rows: gives `on_progress(done, total)`."""
@@ -213,7 +224,7 @@ def work(
                 raise DataError("no row would be left", where=str(output), remedy=_counted(ledger))
         kept.flush()
         outcome = Outcome(
-            output, rows.num_good + rows.num_bad, kept.number, in_order(ledger.dropped), in_order(ledger.changes),
+            output, rows.num_read, kept.number, in_order(ledger.dropped), in_order(ledger.changes),
             ledger.notes, tuple(ledger.says),
         )  # fmt: skip
         outputs = {output.name: {"rows": kept.number, "sha256": kept.digest.hexdigest()}}

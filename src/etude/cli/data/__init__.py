@@ -13,6 +13,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "clean": ("etude.cli.data.clean", "remove copies and near copies, make texts uniform, set unusable rows aside"),
     "split": ("etude.cli.data.split", "divide into training, validation and test rows, no near copy on two sides"),
     "decontaminate": ("etude.cli.data.decontaminate", "take out what evaluation sets ask"),
+    "mix": ("etude.cli.data.mix", "mix sources in given shares, general data among them"),
 }
 """Each in a module with `add_arguments` and `run`."""
 

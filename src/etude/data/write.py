@@ -1,0 +1,71 @@
+"""Records as columns that any reader of this package understands again: the inverse of reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from etude.data.rows import Columns
+from etude.records import Conversation, Exchange, Judged, Message, Preference, Prompt, Record, Text, TextPart
+
+
+def columns_for(record: Record) -> Columns:
+    """One row: messages with roles, or what else the record is made of."""
+    found = _said(record)
+    return found if record.group is None else {**found, "group": record.group}
+
+
+def _said(record: Record) -> Columns:
+    match record:
+        case Text():
+            return {"text": record.text}
+        case Conversation():
+            tools = {"tools": [json.loads(tool) for tool in record.tools]} if record.tools else {}
+            return {"messages": _messages(record.messages), **tools}
+        case Prompt():
+            if record.reference is None:
+                return {"messages": _messages(record.messages)}
+            return {"prompt": _messages(record.messages), "completion": record.reference}
+        case Preference():
+            sides = {"chosen": _messages(record.chosen), "rejected": _messages(record.rejected)}
+            margin = {"margin": record.margin} if record.margin else {}
+            return {"prompt": _messages(record.prompt), **sides, **margin}
+        case Judged():
+            answer = {"completion": _messages(record.answer), "judgement": record.judgement}
+            return {"prompt": _messages(record.prompt), **answer}
+        case Exchange():
+            return {"messages": _messages((*record.prompt, *record.answer))}
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [_message(message) for message in messages]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": message.role, "content": _content(message)}
+    if message.name is not None:
+        made["name"] = message.name
+    if message.weight is not None:
+        made["weight"] = message.weight
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        made["tool_calls"] = [
+            {
+                **({} if call.id is None else {"id": call.id}),
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    return made
+
+
+def _content(message: Message) -> str | list[dict[str, str]]:
+    if isinstance(message.content, str):
+        return message.content
+    return [
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image", "image": part.path}
+        for part in message.content
+    ]
