@@ -33,6 +33,7 @@ ALONE = {
     "startup": ("bench.startup", "time before the first update"),
     "redaction": ("bench.redaction", "personal data found, against Presidio's analyzer"),
     "data": ("bench.data_scale", "data preparation as files grow"),
+    "data-quality": ("bench.data_quality", "near copies and rendering against datasets.map; a million rows"),
     "gpu": ("bench.gpu", "the same on a GPU"),
 }
 """Modules with `main()`; those that are not there are not listed."""

@@ -45,7 +45,7 @@ def test_samples_and_summary() -> None:
     assert prepared.samples[-1].id == "rows.jsonl:1#2"
     summary = prepared.summary
     assert (summary.rows, summary.train_rows, summary.heldout_rows) == (22, 16, 6)
-    assert summary.duplicates == {"within_train": 1, "across_split": 1}
+    assert summary.duplicates == {"within_train": 1, "across_split": 1, "near_across_split": 0}
     assert summary.tokens.total == sum(sample.num_tokens for sample in prepared.samples)
     assert summary.tokens.learned == sum(w > 0 for s in prepared.samples for r in s.rows for w in r.weights)
     assert summary.template_sha256 == RENDERER.template_sha256

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from etude.config.kinds import DEFAULT_KINDS, TABLES, kind_class, kinds
 from etude.config.names import PLAIN, SECTIONS, hint, nearest, settings
 from etude.config.paths import missing_files, resolve_paths
 from etude.config.run_file import Checked, RunFile
+from etude.data.options import DataOptions
 from etude.errors import ConfigError, Problems
 from etude.yaml_text import Document, Plain, Where
 
@@ -33,6 +34,7 @@ EXPECTED = {
     "dataclass": "a section of settings",
 }
 NEEDS = "a run file needs at least model and data"
+STEPS = "data.steps"
 SHORTHANDS = {"model": "name", "technique": "kind", "objective": "kind"}
 
 
@@ -102,7 +104,9 @@ class Decoder:
     def _section(self, name: str, tree: dict[str, Plain]) -> object | None:
         """The section as its dataclass; None after noting what is wrong with it."""
         if name in TABLES:
-            return self._kind(name, tree.get(name) or {})
+            return self._kind(name, tree.get(name) or {}, (name,))
+        if name == "data" and isinstance(tree.get(name), dict):
+            return self._data(dict(tree[name]))  # type: ignore[arg-type]
         if name in PLAIN:
             return self._validated(SECTIONS[name].type, tree.get(name, PLAIN[name]), (name,))
         if tree.get(name) is None:
@@ -112,33 +116,47 @@ class Decoder:
             return self._validated(SECTIONS[name].type, {}, (name,))
         return self._validated(SECTIONS[name].type, tree[name], (name,))
 
-    def _kind(self, section: str, value: Plain) -> object | None:
+    def _data(self, value: dict[str, Plain]) -> object | None:
+        """The section `data`, whose steps are of many kinds."""
+        written = value.pop("steps", None) or []
+        if not isinstance(written, list):
+            self.found.append((("data", "steps"), f"expected a list of steps, got {_short(written)}"))
+            written = []
+        spelled: list[Plain] = [{"kind": item} if isinstance(item, str) else item for item in written]
+        steps = [self._kind(STEPS, item, ("data", "steps", at)) for at, item in enumerate(spelled)]
+        data = self._validated(DataOptions, value, ("data",))
+        return (
+            replace(data, steps=tuple(step for step in steps if step is not None))
+            if isinstance(data, DataOptions)
+            else data
+        )
+
+    def _kind(self, section: str, value: Plain, where: Where) -> object | None:
+        example = DEFAULT_KINDS.get(section, "…")
         if not isinstance(value, dict):
-            self.found.append(
-                ((section,), f"expected settings such as 'kind: {DEFAULT_KINDS[section]}', got {_short(value)}")
-            )
+            self.found.append((where, f"expected settings such as 'kind: {example}', got {_short(value)}"))
             return None
-        kind = value.get("kind", DEFAULT_KINDS[section])
+        kind = value.get("kind", DEFAULT_KINDS.get(section))
         chosen = kind_class(section, kind) if isinstance(kind, str) else None
         if chosen is not None:
-            foreign = self._foreign(section, str(kind), value)
-            return self._validated(chosen, {name: value[name] for name in value if name not in foreign}, (section,))
+            foreign = self._foreign(section, str(kind), value, where)
+            return self._validated(chosen, {name: value[name] for name in value if name not in foreign}, where)
         known = kinds(section)
         near = f"; did you mean {nearest(kind, known)!r}?" if isinstance(kind, str) and nearest(kind, known) else ""
         self.found.append(
-            ((section, "kind"), f"unknown kind {_short(kind)}{near or '; choose from ' + ', '.join(known)}")
+            ((*where, "kind"), f"unknown kind {_short(kind)}{near or '; choose from ' + ', '.join(known)}")
         )
         return None
 
-    def _foreign(self, section: str, kind: str, value: dict[str, Plain]) -> set[str]:
+    def _foreign(self, section: str, kind: str, value: dict[str, Plain], where: Where) -> set[str]:
         """Names of settings that only other kinds of this section have; each is noted as such."""
         own = settings(kind_class(section, kind) or object)
         others = [other for other in reversed(list(TABLES[section])) if other != kind]  # the first one's name stays
         owners = {name: other for other in others for name in settings(kind_class(section, other) or object)}
         foreign = {name for name in value if name not in own and name in owners}
-        whole = f"; {section}={kind} replaces the whole section" if (section, "kind") in self.overridden else ""
+        whole = f"; {section}={kind} replaces the whole section" if (*where, "kind") in self.overridden else ""
         self.found.extend(
-            ((section, name), f"belongs to kind {owners[name]}, not to {kind}; leave it out{whole}") for name in foreign
+            ((*where, name), f"belongs to kind {owners[name]}, not to {kind}; leave it out{whole}") for name in foreign
         )
         return foreign
 

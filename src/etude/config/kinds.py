@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from etude.data import STEPS
 from etude.objectives import OBJECTIVES
 from etude.techniques import TECHNIQUES
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-TABLES: Mapping[str, Mapping[str, str]] = {"technique": TECHNIQUES, "objective": OBJECTIVES}
-ENTRY_POINTS = {"technique": "etude.techniques", "objective": "etude.objectives"}
+TABLES: Mapping[str, Mapping[str, str]] = {"technique": TECHNIQUES, "objective": OBJECTIVES, "data.steps": STEPS}
+"""By setting; `data.steps` is a list, of which each item has a kind."""
+ENTRY_POINTS = {"technique": "etude.techniques", "objective": "etude.objectives", "data.steps": "etude.data.steps"}
 DEFAULT_KINDS = {"technique": "lora", "objective": "sft"}
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from etude.data.options import DataOptions
 from etude.data.sources import REFUSED, ROWS, TEXTS
@@ -16,6 +17,8 @@ from etude.sampling.rewards.options import RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.yaml_text import Where
 
+STEP_SOURCES = frozenset(("against", "others", "replay"))
+"""Settings of steps that name data sources."""
 DATA_SUFFIXES = tuple({**ROWS, **TEXTS, **REFUSED})
 
 
@@ -28,7 +31,9 @@ def _resolved(section: object, folder: Path) -> object:
     if isinstance(section, DataOptions):
         holdout = _absolute(section.holdout, folder) if isinstance(section.holdout, str) else section.holdout
         train = _absolute(section.train, folder) if is_local(section.train, folder) else section.train
-        return replace(section, train=train, holdout=holdout)
+        return replace(
+            section, train=train, holdout=holdout, steps=tuple(_step_resolved(s, folder) for s in section.steps)
+        )
     if isinstance(section, EvaluationOptions):
         return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks))
     if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
@@ -38,6 +43,33 @@ def _resolved(section: object, folder: Path) -> object:
     if isinstance(section, Distill) and _says_path(section.teacher):
         return replace(section, teacher=_absolute(section.teacher, folder))
     return section
+
+
+def _step_resolved(step: Any, folder: Path) -> Any:
+    """The step with its data sources made absolute, those of the hub apart."""
+    held = {item.name: getattr(step, item.name) for item in fields(step) if item.name in STEP_SOURCES}
+    return replace(
+        step,
+        **{
+            name: tuple(_absolute(one, folder) if is_local(one, folder) else one for one in given)
+            for name, given in held.items()
+        },
+    )
+
+
+def _data_files(data: DataOptions, folder: Path) -> dict[Where, str]:
+    """Local files that the section names, its steps included."""
+    named: dict[Where, str] = {("data", "train"): data.train} if is_local(data.train, folder) else {}
+    if isinstance(data.holdout, str):
+        named["data", "holdout"] = data.holdout
+    return named | {
+        ("data", "steps", at, item.name, index): one
+        for at, step in enumerate(data.steps)
+        for item in fields(step)
+        if item.name in STEP_SOURCES
+        for index, one in enumerate(getattr(step, item.name))
+        if Path(one).is_absolute()
+    }
 
 
 def _reward_resolved(reward: RewardOptions, folder: Path) -> RewardOptions:
@@ -54,10 +86,8 @@ def missing_files(
     """
     named: dict[Where, str] = {}
     data, evaluation, model = sections.get("data"), sections.get("evaluation"), sections.get("model")
-    if isinstance(data, DataOptions) and is_local(data.train, folder):
-        named["data", "train"] = data.train
-    if isinstance(data, DataOptions) and isinstance(data.holdout, str):
-        named["data", "holdout"] = data.holdout
+    if isinstance(data, DataOptions):
+        named.update(_data_files(data, folder))
     if isinstance(evaluation, EvaluationOptions):
         named.update({("evaluation", "tasks", index): task for index, task in enumerate(evaluation.tasks)})
     objective = sections.get("objective")

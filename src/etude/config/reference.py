@@ -75,6 +75,8 @@ def words(hint: object) -> str:
         return " or ".join(dict.fromkeys(words(part) for part in inner))
     if origin is Literal:
         return " | ".join(str(choice) for choice in inner)
+    if origin is tuple and inner[0] is Any:
+        return "list of steps"
     if origin is tuple:
         return f"list of {words(inner[0])}"
     if origin is not None and inner:
@@ -96,6 +98,8 @@ def json_schema() -> dict[str, Any]:
         else:
             sections[name] = TypeAdapter(section.type).json_schema()
         sections[name]["description"] = says[name]
+    steps = [_object_schema(kind_class("data.steps", kind), TypeAdapter) for kind in kinds("data.steps")]
+    sections["data"]["properties"]["steps"]["items"] = {"anyOf": [*steps, {"enum": list(kinds("data.steps"))}]}
     for name, key in (("model", "name"), ("technique", "kind"), ("objective", "kind")):
         shorthand = {"type": "string", "description": f"short for {{{key}: …}}"}
         sections[name] = {"anyOf": [sections[name], shorthand], "description": says[name]}
@@ -120,17 +124,24 @@ def _page() -> Iterator[str]:
         yield f"## `{name}`\n"
         yield f"{says[name]}\n"
         if name in TABLES:
-            for kind in kinds(name):
-                chosen = kind_class(name, kind)
-                assert chosen is not None
-                yield f"### `kind: {kind}`\n"
-                yield f"{_first_line(chosen)}\n"
-                yield from _table(chosen)
+            yield from _kinds(name)
         elif is_dataclass(section.type):
             yield from _table(section.type)
+            if f"{name}.steps" in TABLES:
+                yield f"Each of `{name}.steps` is one of these:\n"
+                yield from _kinds(f"{name}.steps")
         elif name in PLAIN:
             default = f"`{PLAIN[name]}`" if PLAIN[name] else "named after the run file"
             yield f"{words(section.type)}; {default} when left out.\n"
+
+
+def _kinds(section: str) -> Iterator[str]:
+    for kind in kinds(section):
+        chosen = kind_class(section, kind)
+        assert chosen is not None
+        yield f"### `kind: {kind}`\n"
+        yield f"{_first_line(chosen)}\n"
+        yield from _table(chosen)
 
 
 def _table(options: type) -> Iterator[str]:

@@ -282,7 +282,7 @@ def _begin(
         etude_version=version("etude"),
         versions=installed_versions(),
         base=BaseModel(name=model.name, hash=model.base_hash),
-        data=DataSource(sha256=prepared.summary.sha256, source=prepared.summary.source),
+        data=DataSource(prepared.summary.sha256, prepared.summary.source, tuple(prepared.summary.steps)),
         template_sha256=prepared.summary.template_sha256,
         config_sha256=hashlib.sha256(dump(replace(run_file, output="")).encode()).hexdigest(),
         seed=run_file.training.seed,

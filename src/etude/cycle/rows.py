@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.config import RunFile
 from etude.cycle.show import Show
+from etude.cycle.steps import do_steps
+from etude.data.alike import near_pairs, num_known
 from etude.data.cache import Cache, cache_key, tokenizer_sha256
 from etude.data.check import quarantine as write_quarantine
 from etude.data.prepare import Prepared, prepare
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
 
 def prepare_rows(run_file: RunFile, show: Show, *, quarantine: Path | None) -> Prepared:
     """Everything that training needs of the data; what is said and written is the same for kept rows and new ones."""
+    stepped = do_steps(run_file.data, show)
+    prepared = _prepared(replace(run_file, data=stepped.data), show, quarantine)
+    summary = replace(prepared.summary, steps=list(stepped.manifests))
+    if stepped.manifests:
+        summary = replace(summary, source=run_file.data.train)
+    return replace(prepared, summary=summary)
+
+
+def _prepared(run_file: RunFile, show: Show, quarantine: Path | None) -> Prepared:
     tokenizer = load_tokenizer(run_file.model.name, revision=run_file.model.revision)
     contents = {source: content_of(source) for source in _sources(run_file)}
     making = _Making(run_file, tokenizer, show, contents, quarantine)
@@ -77,10 +88,15 @@ class _Making:
         if not self.has_read:
             self.show.say(f"{data.train}: {rows.detected}")
         self.has_read = True
+        is_file = isinstance(data.holdout, str)
         if isinstance(data.holdout, str):
             kept, heldout = rows, self._read(data.holdout)
         else:
-            kept, heldout = split(rows, data.holdout, seed=self.run_file.training.seed)
+            near = None
+            if data.holdout and data.near_copies:
+                with self.show.progress("looking for near copies") as on_progress:
+                    near = near_pairs(rows, data.near_copies, on_progress)
+            kept, heldout = split(rows, data.holdout, seed=self.run_file.training.seed, near=near)
         renderer = Renderer(self.tokenizer)
         with self.show.progress("preparing rows") as on_progress:
             return prepare(
@@ -93,6 +109,7 @@ class _Making:
                 quarantine=self.quarantine,
                 on_progress=on_progress,
                 folder=folder,
+                num_known=num_known(kept, heldout, data.near_copies) if is_file and data.near_copies else 0,
             )
 
     def _read(self, source: str) -> Records:

@@ -42,7 +42,7 @@ Make = Callable[[Path | None], Prepared]
 def cache_key(**parts: object) -> str:
     """A hash of all that prepared rows depend on: what is given, and the code and libraries that prepare them."""
     code = sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         code.update(path.read_bytes())
     versions = {name: version(name) for name in LIBRARIES}
     whole = {**parts, "code": code.hexdigest(), "versions": versions, "byte order": sys.byteorder}
@@ -151,13 +151,21 @@ class Cache:
                     durable.remove(building)
                 lock.unlink(missing_ok=True)
                 os.close(descriptor)
-        entries = [path.parent for path in self.folder.glob(f"*/{ABOUT}") if path.parent.name != newest]
-        room = self.most_bytes - _size(self.folder / newest)
-        for entry in sorted(entries, key=_used, reverse=True):
-            room -= _size(entry)
-            if room < 0:
-                with suppress(StorageError):
-                    durable.remove(entry)
+        keep_newest(self.folder, newest, mark=ABOUT, most_bytes=self.most_bytes)
+
+
+def keep_newest(folder: Path, newest: str, *, mark: str, most_bytes: int = MOST_BYTES) -> None:
+    """Removes the entries of a folder that were used longest ago until the rest fits, `newest` in any case.
+
+    Each entry is a folder with a file called `mark`, which is touched whenever the entry is used.
+    """
+    entries = [path.parent for path in folder.glob(f"*/{mark}") if path.parent.name != newest]
+    room = most_bytes - _size(folder / newest)
+    for entry in sorted(entries, key=lambda entry: _used(entry / mark), reverse=True):
+        room -= _size(entry)
+        if room < 0:
+            with suppress(StorageError):
+                durable.remove(entry)
 
 
 def _locked_file(path: Path, *, wait: bool = True) -> int | None:
@@ -207,9 +215,9 @@ def _hash_of(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def _used(entry: Path) -> float:
+def _used(mark: Path) -> float:
     try:
-        return (entry / ABOUT).stat().st_mtime
+        return mark.stat().st_mtime
     except OSError:  # another process has removed it
         return 0.0
 

@@ -23,7 +23,7 @@ class Decontaminate:
     """Rows that give away an item of an evaluation set, dropped or reported."""
 
     kind: Literal["decontaminate"] = "decontaminate"
-    against: tuple[str, ...]
+    against: tuple[str, ...] = ()
     """The evaluation sets: data files, or folders of them."""
     ngram: int = 13
     """Words in a row that a row may not have in common with an item; an item with fewer is looked for as a whole."""

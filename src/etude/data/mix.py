@@ -63,6 +63,7 @@ class Mix:
         """The mixture."""
         sources = self._sources(rows)
         rewrite = _must_rewrite(sources)
+        ledger.rewritten = rewrite
         sizes = [source.count(rewrite, ledger) for source in sources]
         wanted = self._wanted(sources, sizes)
         ledger.notes["sources"] = list(map(_described, sources, sizes, wanted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "text"]
 TOKENS_PER_BATCH = 4096
@@ -34,6 +34,12 @@ class DataOptions:
     tokens_per_batch: int | None = None
     """Most tokens in one pass through the model, shared prefixes counted once; when left out 4,096, or max_tokens
     where that is more. Fewer need less memory; the result is the same."""
+    steps: tuple[Any, ...] = ()
+    """What is done to the training rows before they are split, each step with its `kind` and settings; the file itself
+    stays as it is."""
+    near_copies: float = 0.8
+    """Rows whose prompts and answers are at least so alike never stand on both sides of the split (Jaccard index of
+    their sets of 5 characters in a row), and are counted where `holdout` is a file; 0: only equal rows are."""
     share_prefixes: bool = True
     """Compute a prefix common to several rows once."""
 
@@ -49,6 +55,8 @@ class DataOptions:
             found.append(("holdout", f"must be from 0 up to but below 1, got {self.holdout:g}"))
         if self.max_tokens < 2:
             found.append(("max_tokens", f"must be at least 2, got {self.max_tokens}"))
+        if self.near_copies and not 0.3 <= self.near_copies < 1:
+            found.append(("near_copies", f"must be 0, or from 0.3 up to but below 1, got {self.near_copies:g}"))
         if not 0 <= self.max_bad_share <= 1:
             found.append(("max_bad_share", f"must be from 0 to 1, got {self.max_bad_share:g}"))
         if self.tokens_per_batch is not None and self.tokens_per_batch < self.max_tokens:

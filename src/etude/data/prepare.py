@@ -128,8 +128,11 @@ def prepare(
     quarantine: Path | None = None,
     on_progress: Progress | None = None,
     folder: Path | None = None,
+    num_known: int = 0,
 ) -> Prepared:
     """Render, check and measure the training rows and the held-out ones; `folder` takes their tokens as files.
+
+    `num_known` is how many held-out rows are near copies of training rows, where that was looked for.
 
     Raises Problems for rows over `max_tokens` under the policy `error`, and for more than `max_bad_share` of rows that
     the template refuses or that teach nothing; DataError if nothing is left to learn.
@@ -158,6 +161,8 @@ def prepare(
     if not samples.num_learned() and not sides[0].counts["prompts"]:
         raise DataError("0 trainable tokens are left", where=what, remedy=_why_nothing(sides[0], max_tokens))
     summary = _summary((records, kept), sides, (samples, held), renderer, over_length=over_length, bad=len(bad))
+    summary = replace(summary, duplicates={**summary.duplicates, "near_across_split": num_known})
+    summary = replace(summary, notes=notes(summary))
     return Prepared(samples, held, summary, bad)
 
 
@@ -220,7 +225,7 @@ def _summary(
     digest = train.sha256
     if kept.sha256 and kept.sha256 != train.sha256:
         digest = sha256(f"{train.sha256} {kept.sha256}".encode()).hexdigest()
-    summary = DataSummary(
+    return DataSummary(
         source=", ".join(dict.fromkeys((*train.sources, *kept.sources))),
         detected=train.detected,
         format=train.format,
@@ -238,4 +243,3 @@ def _summary(
         examples=[list(pieces(renderer, renderer.rendered(row))) for row in sides[0].examples],
         notes=[],
     )
-    return replace(summary, notes=notes(summary))

@@ -42,7 +42,10 @@ def split(
     if np.count_nonzero(sizes) < 2:
         alike = f"the {len(records):,} rows are copies of one another or one group"
         found = f"{alike if len(records) > 1 else 'there is a single row'}, so none can be held out"
-        raise DataError(found, where=", ".join(records.sources), remedy="set holdout to 0 or to a file of its own")
+        remedy = "set holdout to 0 or to a file of its own"
+        if near is not None and len(near):
+            remedy += ", or near_copies to 0"
+        raise DataError(found, where=", ".join(records.sources), remedy=remedy)
     ordered = drawn(labels, prints, seed, made=made)
     wanted = max(1, round(holdout * num_rows))
     most = min(wanted * 1.1, num_rows - 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ class DataSummary:
     windows: dict[str, int]
     """Plain texts longer than max_tokens, and the windows they became."""
     duplicates: dict[str, int]
-    """within_train: rows that repeat an earlier one; across_split: held-out rows that also stand in training rows."""
+    """within_train: rows that repeat an earlier one; across_split: held-out rows that also stand in training rows;
+    near_across_split: those that a training row nearly equals, looked for where the held-out rows are a file."""
     odd: dict[str, int]
     """Rows whose content spells a control token (control_text), or whose answer would merge with the template's text
     before it if tokenized as one string (boundary). Neither changes what is learned."""
@@ -49,6 +50,8 @@ class DataSummary:
     examples: list[list[Piece]]
     notes: list[str]
     """Sentences worth printing before a run."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """What was done to the rows before, as the steps' manifests say it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -84,7 +87,11 @@ def notes(summary: DataSummary) -> list[str]:
             copies["across_split"],
             "{:,} held-out rows also stand in the training rows, which flatters the held-out loss",
         ),
+        (
+            copies["near_across_split"] - copies["across_split"],
+            "{:,} held-out rows are nearly equal to a training row, which flatters the held-out loss",
+        ),
         (odd["control_text"], "{:,} rows spell a control token in their text; it is encoded as ordinary text"),
         (odd["boundary"], "{:,} rows have an answer that other tools would merge with the template's text before it"),
     ]
-    return [words.format(number) for number, words in said if number]
+    return [words.format(number) for number, words in said if number > 0]

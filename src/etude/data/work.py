@@ -118,6 +118,8 @@ class Ledger:
     """Whatever else the manifest should say, as JSON values."""
     says: list[str] = field(default_factory=list)
     """Sentences for the person who asked."""
+    rewritten: bool = False
+    """Whether the rows have a layout of their own now, so that no column mapping applies to them any more."""
 
     def drop(self, row: Row | BadRow, reason: str, **facts: object) -> None:
         """The row is left out; reasons are few and the same for all rows of their kind, `facts` are this row's."""
@@ -184,6 +186,7 @@ class Outcome:
     changed: dict[str, int]
     notes: dict[str, Any]
     says: tuple[str, ...]
+    rewritten: bool = False
 
 
 def manifest_of(output: Path) -> Path:
@@ -225,7 +228,7 @@ def work(
         kept.flush()
         outcome = Outcome(
             output, rows.num_read, kept.number, in_order(ledger.dropped), in_order(ledger.changes),
-            ledger.notes, tuple(ledger.says),
+            ledger.notes, tuple(ledger.says), ledger.rewritten,
         )  # fmt: skip
         outputs = {output.name: {"rows": kept.number, "sha256": kept.digest.hexdigest()}}
         manifest = described(inputs, asdict(step), outputs, outcome, command=command)
@@ -249,6 +252,7 @@ def described(
         "changed": outcome.changed,
         "notes": outcome.notes,
         "says": list(outcome.says),
+        "rewritten": outcome.rewritten,
     }
 
 

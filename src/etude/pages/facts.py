@@ -67,8 +67,25 @@ def data_facts(run: RunFiles) -> tuple[Fact, ...]:
         ),
         Fact("duplicates in training", _count(twice.get("within_train"))),
         Fact("rows on both sides", _count(twice.get("across_split")), "training rows that are also held out"),
+        Fact("held-out rows with a near copy in training", _count(twice.get("near_across_split"))),
+        *(Fact(f"step: {_kind(step)}", _count(step.get("rows_out")), _left_out(step)) for step in _steps(data)),
     ]
     return tuple(fact for fact in facts if fact.value)
+
+
+def _steps(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = data.get("steps")
+    return [step for step in found if isinstance(step, Mapping)] if isinstance(found, list) else []
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    return _text(_part(step, "settings").get("kind"))
+
+
+def _left_out(step: Mapping[str, Any]) -> str:
+    """What a step left out and changed, in words."""
+    counts = {**_part(step, "dropped"), **_part(step, "changed")}
+    return f"of {_count(step.get('rows_in'))} rows" + "".join(f"; {_count(counts[what])} {what}" for what in counts)
 
 
 def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:

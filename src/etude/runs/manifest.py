@@ -33,7 +33,10 @@ class BaseModel:
 @dataclass(frozen=True, slots=True)
 class DataSource:
     sha256: str
+    """Over the rows that were read, after all steps."""
     source: str
+    steps: tuple[Mapping[str, Any], ...] = ()
+    """What was done to the rows before: for each step its settings, inputs and outputs by hash, and counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def _decode(raw: dict[str, Any]) -> Manifest:
         raise ValueError(f"unknown status {status!r}")
     known = dict(raw)
     known["base"] = BaseModel(**raw["base"])
-    known["data"] = DataSource(**raw["data"])
+    known["data"] = DataSource(**{**raw["data"], "steps": tuple(raw["data"].get("steps", ()))})
     known |= {name: Cost(**raw[name]) for name in ("expected", "actual") if raw.get(name) is not None}
     known["notes"] = tuple(raw.get("notes", ()))
     known["command"] = tuple(raw["command"])
