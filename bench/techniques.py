@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.pairs import BUILD, OFFLINE, ROOT, Options
+from bench.snips import Request, requests
 
 DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data"))
 FOLDER = BUILD / "techniques"
@@ -174,34 +175,10 @@ def _banking77() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 
 def _snips() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    import random
-
-    found = []
-    for pattern in ("train_*_full.json", "validate_*.json"):
-        rows: list[dict[str, str]] = []
-        for file in sorted((DATA / "snips").glob(pattern)):
-            raw = file.read_bytes()
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError:
-                text = raw.decode("latin-1")
-            ((intent, utterances),) = json.loads(text).items()
-            rows += [_request(intent, utterance["data"]) for utterance in utterances]
-        random.Random(0).shuffle(rows)
-        found.append(rows)
-    return found[0], found[1]
+    train, test = (requests(DATA / "snips", test=test) for test in (False, True))
+    return [_request(each) for each in train], [_request(each) for each in test]
 
 
-def _request(intent: str, parts: list[dict[str, str]]) -> dict[str, str]:
-    """An utterance, and its intent with the slots in the order of their mention; a slot named twice is a list."""
-    slots: dict[str, list[str]] = {}
-    for part in parts:
-        if "entity" in part:
-            earlier, value = slots.get(part["entity"]), part["text"].strip()
-            slots[part["entity"]] = (
-                value if earlier is None else [*([earlier] if isinstance(earlier, str) else earlier), value]
-            )
-    text = " ".join("".join(part["text"] for part in parts).split())
-    plain = {name: values if len(values) > 1 else values[0] for name, values in slots.items()}
-    answer = json.dumps({"intent": intent, "slots": plain}, ensure_ascii=False)
-    return {"prompt": REQUEST.format(text=text), "completion": answer}
+def _request(request: Request) -> dict[str, str]:
+    answer = json.dumps({"intent": request.intent, "slots": request.slots}, ensure_ascii=False)
+    return {"prompt": REQUEST.format(text=request.text), "completion": answer}

@@ -1,0 +1,66 @@
+"""GRPO from a checkable reward alone: SNIPS requests to JSON, without imitating a single answer (about an hour)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.pairs import BUILD, OFFLINE, ROOT
+from bench.snips import Request, requests
+
+DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data")) / "snips"
+ROWS = 800
+SYSTEM = (
+    "Turn the request into one JSON object. Intents: AddToPlaylist, BookRestaurant, GetWeather, PlayMusic, RateBook, "
+    "SearchCreativeWork, SearchScreeningEvent."
+)
+SHOWN = (
+    ("rate The Bell Jar 3 of 6", "RateBook", {"object_name": "The Bell Jar", "rating_value": "3", "best_rating": "6"}),
+    (
+        "will it rain in Paris tomorrow",
+        "GetWeather",
+        {"condition_description": "rain", "city": "Paris", "timeRange": "tomorrow"},
+    ),
+    ("play Imagine by John Lennon", "PlayMusic", {"track": "Imagine", "artist": "John Lennon"}),
+)
+RUN_FILE = """
+model: smollm2-135m-instruct
+data: {train: requests.jsonl, holdout: 0.125}
+technique: {kind: lora, rank: 16}
+objective: {kind: grpo}
+rollouts:
+  group: 8
+  max_new_tokens: 64
+  rewards:
+    - {kind: json, weight: 0.7}
+    - {kind: json, fields: [intent], weight: 0.3}
+training: {steps: 60, batch_rows: 32, learning_rate: 3e-4, schedule: constant, heldout_every: 20, save_every: 10}
+"""
+
+
+def main() -> None:
+    """Trains, and prints the rewards of held-out requests before and after."""
+    folder = BUILD / "grpo-snips"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.dumps(_row(request), ensure_ascii=False) for request in requests(DATA, test=False)[:ROWS]]
+    (folder / "requests.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    (folder / "grpo.yaml").write_text(RUN_FILE, encoding="utf-8")
+    etude, run = Path(sys.executable).with_name("etude"), folder / "run"
+    command = [str(etude), "train", str(folder / "grpo.yaml"), f"output={run}", "--resume"]
+    subprocess.run(command if run.exists() else command[:-1], check=True, env={**os.environ, **OFFLINE})
+    print((run / "verdict.json").read_text(encoding="utf-8"))
+
+
+def _row(request: Request) -> dict[str, list[dict[str, str]]]:
+    """A chat with three answered requests in it, then the one to answer; the last message is the reference."""
+    chat = [{"role": "system", "content": SYSTEM}]
+    for text, intent, slots in (*SHOWN, (request.text, request.intent, dict(request.slots))):
+        chat += [{"role": "user", "content": text}, {"role": "assistant", "content": _answer(intent, slots)}]
+    return {"messages": chat}
+
+
+def _answer(intent: str, slots: dict[str, str | list[str]]) -> str:
+    return json.dumps({"intent": intent, **slots}, ensure_ascii=False)
