@@ -31,6 +31,7 @@ ALONE = {
     "planned-gpu": ("bench.planned_gpu", "predicted peaks of 1B to 70B models against fake tensors counted"),
     "reward-model": ("bench.reward_model", "a reward model of human preferences, on held-out pairs"),
     "grpo-snips": ("bench.grpo_snips", "GRPO from a checkable reward alone, on held-out requests"),
+    "dpo-harmless": ("bench.dpo_harmless", "DPO on human preferences, judged by a reward model of other pairs"),
     "startup": ("bench.startup", "time before the first update"),
     "redaction": ("bench.redaction", "personal data found, against Presidio's analyzer"),
     "data": ("bench.data_scale", "data preparation as files grow"),

@@ -7,7 +7,17 @@ import json
 import pytest
 import yaml
 
+from etude.config import load_run_file
+from etude.cycle.start import make_ready
+from etude.cycle.subjects import InMemory, open_subject
+from etude.models.load import load
+from etude.models.rewarding import rewards_of
 from etude.runs.directory import open_run
+from etude.techniques.full import Full
+from etude.techniques.lora import LoRA
+from etude.techniques.policy import attach
+from etude.techniques.qlora import QLoRA
+from etude.techniques.sparse import Sparse
 from tests.cycle.conftest import Desk, as_jsonl, diary, lines_of, weights
 
 REWARDS = """def even(prompt, answer, reference):
@@ -106,6 +116,23 @@ def test_three_stages_are_one_command(desk: Desk) -> None:
     assert (runs["reward"].path / "adapter" / "value_head.safetensors").exists()
     again = desk.etude("train", "rlhf.yaml", "--resume")
     assert again.words.count("finished in") == 3
+
+
+def test_a_reward_model_stands_on_the_policys_weights(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages(desk)
+    assert desk.etude("train", "rlhf.yaml", "ppo.training.steps=1").code == 0
+    monkeypatch.chdir(desk.folder)
+    options = load_run_file(desk.folder / "runs" / "rlhf" / "ppo" / "run.yaml", check_files=False).model
+    make_ready(options)
+    policy = attach(LoRA(), load(options))
+    reward = str(desk.folder / "runs" / "rlhf" / "reward")
+    own = open_subject(reward)
+    for technique, shares in ((LoRA(), True), (Full(), False), (Sparse(), False), (QLoRA(), False)):
+        shared = open_subject(reward, known=InMemory(policy.model, technique))
+        with own.use() as alone, shared.use() as model:
+            assert rewards_of(model, [[5, 9, 12], [7, 8]]) == rewards_of(alone, [[5, 9, 12], [7, 8]])
+            embeddings = [one.module.get_input_embeddings().weight for one in (model, policy.model)]
+            assert (embeddings[0] is embeddings[1]) is shares
 
 
 def test_all_stages_are_checked_before_the_first_one_trains(desk: Desk) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from etude.config import RunFile
+from etude.config import RunFile, load_run_file
 from etude.data.batches import OfflineBatches
 from etude.data.prepare import Prepared
 from etude.errors import ConfigError, EtudeError
@@ -20,6 +20,7 @@ from etude.planning.machine import free_memory
 from etude.planning.memory import Memory, Work, memory_of
 from etude.planning.shape import Shape, outline, shape_of
 from etude.planning.time import Amount, operations
+from etude.runs.directory import is_run, open_run
 from etude.runs.manifest import Cost
 from etude.techniques.base import Technique
 from etude.techniques.freeze import Freeze
@@ -133,7 +134,9 @@ def with_objective(work: Work, run_file: RunFile, shape: Shape, rows: Rows) -> W
     if not objective.online:
         return replace(work, second_models=others)
     others |= {
-        f"reward model {place}": shape.weights for place, one in enumerate(rollouts.rewards) if one.kind == "model"
+        f"reward model {place}": shape.weights
+        for place, one in enumerate(rollouts.rewards)
+        if one.kind == "model" and not _shares_base(str(one.run), run_file)
     }
     answers = run_file.training.batch_rows
     longest = rows.longest + rollouts.max_new_tokens
@@ -143,6 +146,20 @@ def with_objective(work: Work, run_file: RunFile, shape: Shape, rows: Rows) -> W
     learned = min(tokens, answers * rollouts.max_new_tokens)
     written = min(answers, rollouts.batch_rows) * longest
     return replace(work, second_models=others, cache_tokens=written, tokens=tokens, sites=learned)
+
+
+def _shares_base(reward_run: str, run_file: RunFile) -> bool:
+    """Whether a reward model will stand on the policy's weights, as far as its run file tells."""
+    folder = Path(reward_run)
+    if not is_run(folder):
+        return False
+    other = load_run_file(open_run(folder).run_file, check_files=False)
+    return (
+        other.model == run_file.model
+        and other.technique.keeps_base
+        and run_file.technique.keeps_base
+        and other.technique.base_held_as == run_file.technique.base_held_as
+    )
 
 
 def keeps_best(run_file: RunFile) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 from etude import durable
 from etude.batch import Sample
 from etude.config import RunFile
-from etude.cycle.subjects import open_subject
+from etude.cycle.subjects import InMemory, open_subject
 from etude.data.prepare import Prepared
 from etude.data.render import Renderer
 from etude.errors import ConfigError
@@ -48,12 +49,13 @@ def rollouts_of(run_file: RunFile, policy: Policy, prepared: Prepared, folder: P
             remedy="as in rewards: [{kind: exact}]",
         )
     objective: Any = run_file.objective
+    known = InMemory(policy.model, policy.technique)
     tokenizer = policy.model.tokenizer
     return Rollouts(
         subject=policy,
         prompts=[asked(sample, tokenizer) for sample in prepared.samples],
         objective=objective,
-        rewards=Mixture.of(run_file.rollouts.rewards, open_reward_model),
+        rewards=Mixture.of(run_file.rollouts.rewards, partial(open_reward_model, known=known)),
         options=run_file.rollouts,
         end_ids=Renderer(tokenizer).end_ids,
         scores=lambda batch: scores_of(policy, batch.to(policy.model.module.device), objective),
@@ -79,13 +81,13 @@ def asked(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Asked:
     return Asked(sample.id, tokens[:start], str(text), str(reference) if start < len(tokens) else None)
 
 
-def open_reward_model(run: str) -> Callable[[Sequence[Sequence[int]]], list[float]]:
-    """The reward model of a run.
+def open_reward_model(run: str, *, known: InMemory | None = None) -> Callable[[Sequence[Sequence[int]]], list[float]]:
+    """The reward model of a run, on the weights in memory where it was made from the same.
 
     Raises:
         EtudeError: no run, or one without a value head.
     """
-    subject = open_subject(run)
+    subject = open_subject(run, known=known)
     with subject.use() as model:
         if model.value_head is None:
             raise ConfigError("is no reward model", where=run, remedy="train one with objective.kind=reward")

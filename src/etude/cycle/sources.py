@@ -10,7 +10,7 @@ from etude.config import RunFile
 from etude.cycle.online import heldout_look, rollouts_of
 from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Show
-from etude.cycle.subjects import open_subject
+from etude.cycle.subjects import InMemory, open_subject
 from etude.data.batches import OfflineBatches
 from etude.data.prepare import Prepared
 from etude.models.load import load
@@ -36,9 +36,9 @@ def attached(run_file: RunFile, model: LoadedModel, prepared: Prepared) -> Polic
     elsewhere = run_file.objective.online or run_file.objective.needs_teacher
     looked_through = SFT() if elsewhere else run_file.objective
     survey = TrainingSurvey(model, technique, source, looked_through, seed=seed)
-    teacher = (
-        open_subject(str(getattr(run_file.objective, "teacher", ""))) if run_file.objective.needs_teacher else None
-    )
+    teacher = None
+    if run_file.objective.needs_teacher:
+        teacher = open_subject(str(getattr(run_file.objective, "teacher", "")), known=InMemory(model, technique))
     heads = run_file.objective.needs_values
     return attach(technique, model, seed=seed, survey=survey, value_head=heads, teacher=teacher)
 

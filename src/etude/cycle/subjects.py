@@ -13,6 +13,7 @@ from etude.runs.directory import RunDirectory, is_run, open_run
 
 if TYPE_CHECKING:
     from etude.models.loaded import LoadedModel, Subject
+    from etude.techniques.base import Technique
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,35 @@ class Named:
         return self.subject.use()
 
 
-def open_subject(name: str, *, base: bool = False, precision: Precision | None = None) -> Subject:
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """A base model that is loaded already, and what is or will be attached to it."""
+
+    model: LoadedModel
+    technique: Technique
+
+    def base_of(self, run: RunDirectory, options: ModelOptions, technique: Technique) -> LoadedModel | None:
+        """The base for a run's adapter on the weights in memory; None where they are not what it was made from."""
+        from etude.models.beside import beside
+        from etude.models.load import DTYPES, precision_name
+
+        same = (
+            self.technique.keeps_base
+            and technique.keeps_base
+            and self.technique.base_held_as == technique.base_held_as
+            and DTYPES[precision_name(options.precision)] == self.model.module.dtype
+            and run.manifest().base.hash == self.model.base_hash
+        )
+        return beside(self.model) if same else None
+
+
+def open_subject(
+    name: str, *, base: bool = False, precision: Precision | None = None, known: InMemory | None = None
+) -> Subject:
     """A run's folder, an adapter's folder, or a model's name, loaded and ready to be asked.
 
-    `base` asks for a run's or an adapter's base model instead; `precision` overrides what the run was made with.
+    `base` asks for a run's or an adapter's base model instead; `precision` overrides what the run was made with. A run
+    that learned an adapter on the base that is `known` stands on its weights.
 
     Raises:
         RunError: the run has no weights yet, or its base model has changed since.
@@ -41,7 +67,7 @@ def open_subject(name: str, *, base: bool = False, precision: Precision | None =
 
     folder = Path(name)
     if is_run(folder):
-        return _open_run(open_run(folder), base=base, precision=precision)
+        return _open_run(open_run(folder), base=base, precision=precision, known=known)
     if (folder / "adapter_config.json").is_file():
         held = technique_in(folder).base_held_as
         base_name = str(adapter_files.read_config(folder)["base_model_name_or_path"])
@@ -52,7 +78,7 @@ def open_subject(name: str, *, base: bool = False, precision: Precision | None =
     return load(_with(ModelOptions(name=name), precision))
 
 
-def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> Subject:
+def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None, known: InMemory | None) -> Subject:
     from etude.config import load_run_file
     from etude.cycle.start import make_ready
     from etude.models.load import load
@@ -67,7 +93,8 @@ def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None) -> 
         )
     if run.weights == run.model and not base:
         return Named(str(run.path), _with_head(load(replace(options, name=str(run.model), revision=None)), run.model))
-    model = load(options, held=run_file.technique.base_held_as)
+    shared = None if known is None or base else known.base_of(run, options, run_file.technique)
+    model = shared or load(options, held=run_file.technique.base_held_as)
     recorded = run.manifest().base.hash
     if model.base_hash != recorded:
         raise RunError(

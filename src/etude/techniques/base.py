@@ -47,6 +47,11 @@ class Technique(Protocol):
         """Whether the result can become plain weights."""
         ...
 
+    @property
+    def keeps_base(self) -> bool:
+        """Whether the base's layers and weights stay as they were loaded, so that another model may stand on them."""
+        ...
+
     def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]:
         """Changes the model in place; the trainable weights by the name under which they are checkpointed."""
         ...
@@ -89,6 +94,7 @@ class Usual(ABC):
 
     base_held_as: Held | None = None
     merges: ClassVar[bool] = True
+    keeps_base: ClassVar[bool] = False
 
     @abstractmethod
     def attach(self, model: LoadedModel, *, seed: int, survey: Survey | None = None) -> Mapping[str, nn.Parameter]: ...

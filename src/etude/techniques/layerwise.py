@@ -24,6 +24,7 @@ class Layerwise(Usual):
     """A technique is left to say which layers it makes of which, and how PEFT describes them."""
 
     saved_as: ClassVar[str] = "adapter"
+    keeps_base: ClassVar[bool] = True
 
     @abstractmethod
     def layers(self, model: LoadedModel, *, seed: int, survey: Survey | None) -> Iterator[tuple[str, Attached]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from etude.errors import EtudeError, ModelError
 from etude.techniques import adapter_files
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 class Sparse(Layerwise):
     """Train `share` of each linear layer's weights; the base comes back bit for bit when they are taken out."""
 
+    keeps_base: ClassVar[bool] = False
     kind: Literal["sparse"] = "sparse"
     share: float = 0.005
     """Of each layer's weights."""
