@@ -32,6 +32,7 @@ ALONE = {
     "reward-model": ("bench.reward_model", "a reward model of human preferences, on held-out pairs"),
     "grpo-snips": ("bench.grpo_snips", "GRPO from a checkable reward alone, on held-out requests"),
     "dpo-harmless": ("bench.dpo_harmless", "DPO on human preferences, judged by a reward model of other pairs"),
+    "ppo-harmless": ("bench.ppo_harmless", "PPO against a reward model of human preferences, three seeds"),
     "startup": ("bench.startup", "time before the first update"),
     "redaction": ("bench.redaction", "personal data found, against Presidio's analyzer"),
     "data": ("bench.data_scale", "data preparation as files grow"),

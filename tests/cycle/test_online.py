@@ -6,12 +6,15 @@ import json
 
 import pytest
 import yaml
+from markupsafe import escape
 
 from etude.config import load_run_file
 from etude.cycle.start import make_ready
 from etude.cycle.subjects import InMemory, open_subject
+from etude.evaluation.report import Report
 from etude.models.load import load
 from etude.models.rewarding import rewards_of
+from etude.pages.wording import visible
 from etude.runs.directory import open_run
 from etude.techniques.full import Full
 from etude.techniques.lora import LoRA
@@ -116,6 +119,41 @@ def test_three_stages_are_one_command(desk: Desk) -> None:
     assert (runs["reward"].path / "adapter" / "value_head.safetensors").exists()
     again = desk.etude("train", "rlhf.yaml", "--resume")
     assert again.words.count("finished in") == 3
+
+
+def test_stages_are_shown_side_by_side(desk: Desk) -> None:
+    stages(desk)
+    held = ["reward.data.holdout=0.25", "ppo.data.holdout=0.25"]
+    done = desk.etude("train", "rlhf.yaml", *held)
+    assert done.code == 0, done.words
+    folder = desk.folder / "runs" / "rlhf"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    reports = folder / "ppo" / "reports"
+    places = (folder / "before.jsonl", reports / "reward.base.jsonl", reports / "reward.jsonl")
+    before, by_sft, by_ppo = (Report.load(place) for place in places)
+    assert [item.id for item in before.items] == [item.id for item in by_sft.items]
+    for report in (before, by_sft, by_ppo):
+        answer = report.items[0].answer or ""
+        assert (escape(visible(answer)) if answer.strip() else "(only white space)") in page
+    pairs = Report.load(folder / "reward/reports/heldout_pairs.jsonl")
+    assert len(pairs.items) == 6
+    assert set(pairs.summary) >= {"preference", "longer_first", "calibration_error"}
+    assert "better answer put first" in page
+    assert "reward against distance" in page
+    assert page.count('state-finished"') == 3
+    again = desk.etude("train", "rlhf.yaml", *held, "--resume")
+    assert "asking ./base, as it was before all stages" not in again.words
+    assert (folder / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_a_torn_report_of_the_first_model_is_made_again(desk: Desk) -> None:
+    stages(desk)
+    assert desk.etude("train", "rlhf.yaml", "ppo.data.holdout=0.25").code == 0
+    place = desk.folder / "runs" / "rlhf" / "before.jsonl"
+    whole = place.read_bytes()
+    place.write_bytes(whole[: len(whole) // 2])
+    assert desk.etude("train", "rlhf.yaml", "ppo.data.holdout=0.25", "--resume").code == 0
+    assert place.read_bytes() == whole
 
 
 def test_a_reward_model_stands_on_the_policys_weights(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

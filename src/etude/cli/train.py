@@ -53,10 +53,13 @@ def run(arguments: Namespace) -> int:
 
 def _train_stages(stages: list[Stage], command: list[str], arguments: Namespace) -> int:
     """One run after the other; with --resume those that are finished stay as they are."""
+    from etude.cycle.stages import before_all_stages
+    from etude.pages.stages import write_stages_page
     from etude.runs.directory import RunDirectory, is_run
 
     for stage in stages:
         stage.load(begun=False)  # what is wrong with the last one is said before the first one trains
+    folder = Path(stages[0].load(begun=False).output).parent
     for place, stage in enumerate(stages, start=1):
         run_file = stage.load()
         begun = is_run(Path(run_file.output))
@@ -67,7 +70,10 @@ def _train_stages(stages: list[Stage], command: list[str], arguments: Namespace)
         print(f"stage {place} of {len(stages)}, {stage.name}:", flush=True)
         resume = arguments.resume and begun
         fine_tune_and_tell(run_file, command, resume=resume, profile=arguments.profile)
+        write_stages_page(folder, [stage.name for stage in stages])
         print(flush=True)
+    before_all_stages([stage.load() for stage in stages], folder, OnTerminal())
+    print(f"open {write_stages_page(folder, [stage.name for stage in stages])}  all stages side by side")
     return 0
 
 

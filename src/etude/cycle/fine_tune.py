@@ -11,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from etude import durable
+from etude.batch import Sample
 from etude.comparison.gap import Gap
 from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
 from etude.cycle.alarms import Alarms
 from etude.cycle.foresee import Foreseen, foresee
+from etude.cycle.heldout_pairs import HELDOUT_PAIRS, measured_pairs, pairs_to_measure
 from etude.cycle.measure import Measuring, measure, tasks_of
 from etude.cycle.online import HeldoutReward, measured_reward
 from etude.cycle.rows import prepare_rows
@@ -26,9 +28,11 @@ from etude.cycle.sources import attached, sources_of
 from etude.cycle.start import make_ready
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError, Interrupted, Problems, StorageError
+from etude.evaluation.report import Report
+from etude.evaluation.tasks import Task
 from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
-from etude.models.loaded import LoadedModel
+from etude.models.loaded import LoadedModel, Subject
 from etude.pages.report import write_report
 from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
@@ -198,7 +202,8 @@ def _lead(work: _Work) -> Finished:
         model = load(run_file.model, held=run_file.technique.base_held_as)
     manifest = _begin(work, prepared, model, foreseen, parent)
     with work.phase("measure base"):
-        before = measure(measuring, model, tasks, base=True) if run_file.evaluation.base else {}
+        pairs = pairs_to_measure(run_file, prepared, [task for task, _ in tasks.values()])
+        before = _measured(measuring, model, tasks, pairs, base=True) if run_file.evaluation.base else {}
     with work.phase("attach"):
         policy = attached(run_file, model, prepared)
         source, heldout = sources_of(run_file, policy, prepared, run.path)
@@ -214,7 +219,7 @@ def _lead(work: _Work) -> Finished:
     policy.save(weights)
     policy.load(weights)  # what was saved is what is measured
     with work.phase("measure tuned"):
-        after = measure(measuring, policy, tasks, base=False)
+        after = _measured(measuring, policy, tasks, pairs, base=False)
         if isinstance(heldout, HeldoutReward):
             after["reward"] = measured_reward(heldout, run, policy.name, base=False, beside=before["reward"])
     with work.phase("measure gap"):
@@ -230,6 +235,22 @@ def _lead(work: _Work) -> Finished:
     _index(run, show)
     lines = work.profile.lines if work.profile else ()
     return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds), lines)
+
+
+def _measured(
+    measuring: Measuring,
+    subject: Subject,
+    tasks: Mapping[str, tuple[Task, str]],
+    pairs: Sequence[Sample],
+    *,
+    base: bool,
+) -> dict[str, Report]:
+    """Reports on the tasks, and on the pairs that the run held out."""
+    reports = measure(measuring, subject, tasks, base=base)
+    if pairs:
+        known = base and measuring.resume
+        reports[HELDOUT_PAIRS] = measured_pairs(pairs, measuring.run, subject, base=base, known=known)
+    return reports
 
 
 def _foreseen(run_file: RunFile, prepared: Prepared, show: Show) -> Foreseen | None:

@@ -132,6 +132,14 @@ def measured_reward(
     path = run.report(REWARD, base=base)
     if known and path.exists():
         return Report.load(path)
+    report = rewarded_answers(heldout, subject, beside=beside)
+    durable.make_directory(run.reports, exist_ok=True)
+    report.save(path)
+    return report
+
+
+def rewarded_answers(heldout: HeldoutReward, subject: str, *, beside: Report | None = None) -> Report:
+    """The likeliest answer to each held-out prompt with its reward."""
     groups = heldout.rollouts.answered(heldout.prompts, seed=LOOK_SEED, greedy=True)
     items = tuple(
         ItemResult(
@@ -156,7 +164,7 @@ def measured_reward(
         won = [_won(mine.scores[REWARD], its.scores[REWARD]) for mine, its in pairs]
         summary["win_rate"], intervals["win_rate"] = _mean(won), mean_interval(won)
     asked_for = "\n".join(f"{one.id} {one.text}" for one in heldout.prompts)
-    report = Report(
+    return Report(
         task=REWARD,
         metric=REWARD,
         subject=subject,
@@ -166,9 +174,6 @@ def measured_reward(
         intervals=intervals,
         data_sha256=sha256(asked_for.encode()).hexdigest(),
     )
-    durable.make_directory(run.reports, exist_ok=True)
-    report.save(path)
-    return report
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -178,7 +178,7 @@ def _score_texts(name: str, model: LoadedModel, task: Task, *, on_progress: OnPr
 
 
 def _score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnProgress | None) -> Report:
-    from etude.evaluation.preferences import PREFERENCE, calibration, calibration_error, scored_pairs
+    from etude.evaluation.preferences import PREFERENCE, pair_summary, scored_pairs
 
     records = _read(task, Preference)
     pairs = [record for record in records.rows if isinstance(record, Preference)][: task.limit]
@@ -199,23 +199,19 @@ def _score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnPr
         )
         for pair, (chosen, _), one in zip(pairs, rendered, scored, strict=True)
     )
-    summary = {key: sum(one.scores[key] for one in scored) / len(scored) for key in scored[0].scores}
-    tables: dict[str, Any] = {}
-    if model.value_head is not None:
-        tables["calibration"] = calibration(scored)
-        summary["calibration_error"] = calibration_error(tables["calibration"])
+    summary = pair_summary(scored, has_rewards=model.value_head is not None)
     return Report(
         task=task.name,
         metric=PREFERENCE,
         subject=name,
         model_hash=model.base_hash,
         items=items,
-        summary=summary,
+        summary=summary.scores,
         data_sha256=records.sha256,
         template_sha256=renderer.template_sha256,
         settings=_settings(task),
-        intervals=_intervals(scored, Summary({}), [pair.group for pair in pairs]),
-        tables=tables,
+        intervals=_intervals(scored, summary, [pair.group for pair in pairs]),
+        tables=summary.tables,
     )
 
 

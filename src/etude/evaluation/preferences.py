@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from etude.batch import TokenRow
 
 if TYPE_CHECKING:
-    from etude.data.render import RenderedRow
-    from etude.evaluation.metrics import Scored
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from etude.evaluation.metrics import Scored, Summary
     from etude.models.loaded import LoadedModel
+
+
+class Row(Protocol):
+    """A row of tokens with what is learned of it."""
+
+    @property
+    def tokens(self) -> Sequence[int] | NDArray[np.int32]: ...
+
+    @property
+    def weights(self) -> Sequence[float] | NDArray[np.float32]: ...
+
 
 PREFERENCE = "preference"
 BINS = 5
@@ -20,7 +33,7 @@ OnProgress = Callable[[int, int], None]
 
 def scored_pairs(
     model: LoadedModel,
-    pairs: Sequence[tuple[RenderedRow, RenderedRow]],
+    pairs: Sequence[tuple[Row, Row]],
     *,
     on_progress: OnProgress | None = None,
 ) -> list[Scored]:
@@ -30,7 +43,7 @@ def scored_pairs(
 
     rows = [row for pair in pairs for row in pair]
     if model.value_head is not None:
-        found = rewards_of(model, [row.tokens for row in rows], on_progress=on_progress)
+        found = rewards_of(model, [[int(token) for token in row.tokens] for row in rows], on_progress=on_progress)
         by = "reward"
     else:
         plain = [TokenRow(row.tokens, row.weights) for row in rows]
@@ -43,10 +56,25 @@ def scored_pairs(
         scores = {
             PREFERENCE: _before(margin),
             "margin": margin,
-            "longer_first": _before(chosen.num_learned - rejected.num_learned),
+            "longer_first": _before(_num_learned(chosen) - _num_learned(rejected)),
         }
         scored.append(Scored(scores, details))
     return scored
+
+
+def pair_summary(scored: Sequence[Scored], *, has_rewards: bool) -> Summary:
+    """Means; for rewards also how far they are to be trusted."""
+    from etude.evaluation.metrics import Summary, means
+
+    scores, tables = means(scored), {}
+    if has_rewards:
+        tables["calibration"] = calibration(scored)
+        scores["calibration_error"] = calibration_error(tables["calibration"])
+    return Summary(scores, tables)
+
+
+def _num_learned(row: Row) -> int:
+    return sum(weight > 0 for weight in row.weights)
 
 
 def _before(difference: float) -> float:

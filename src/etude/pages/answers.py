@@ -130,10 +130,10 @@ def _shown(before: ItemResult, after: ItemResult, change: Change, metric: str, *
     return ShownAnswer(
         id=after.id,
         change=change,
-        prompt=_text(after.prompt, LONGEST_PROMPT),
-        reference=None if after.reference is None else _text(after.reference, LONGEST_ANSWER),
-        base=_text(before.answer or "", LONGEST_ANSWER),
-        tuned=_text(after.answer or "", LONGEST_ANSWER),
+        prompt=shown_text(after.prompt, LONGEST_PROMPT),
+        reference=None if after.reference is None else shown_text(after.reference, LONGEST_ANSWER),
+        base=shown_text(before.answer or "", LONGEST_ANSWER),
+        tuned=shown_text(after.answer or "", LONGEST_ANSWER),
         base_mark=_mark(before.scores[metric], has_full=has_full),
         tuned_mark=_mark(after.scores[metric], has_full=has_full),
         base_fault=_fault(before),
@@ -152,6 +152,7 @@ def _fault(item: ItemResult) -> str:
     return "; ".join(found)
 
 
-def _text(text: str, most: int) -> ShownText:
+def shown_text(text: str, most: int) -> ShownText:
+    """The text, cut after so many characters."""
     kept, left_out = clipped(text, most)
     return ShownText(kept, left_out)

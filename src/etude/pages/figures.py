@@ -139,6 +139,24 @@ def trend(curve: Curve, *, colour: str = "tuned") -> Draw:
     return draw
 
 
+def against(across: Sequence[float], up: Sequence[float], across_says: str, up_says: str) -> Draw:
+    """One series over another, a point an update; later ones are fuller."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        _grid(axes, across_says, up_says)
+        last = max(1, len(up) - 1)
+        axes.plot(across, up, color=LIGHT["line"], linewidth=1.0)
+        for place, (x, y) in enumerate(zip(across, up, strict=True)):
+            axes.plot(
+                x, y, color=LIGHT["tuned"], marker="o", markersize=6, markeredgewidth=0, alpha=0.2 + 0.8 * place / last
+            )
+        axes.locator_params(axis="both", nbins=5)
+        axes.margins(x=0.05)
+
+    return draw
+
+
 def before_and_after(pairs: Sequence[Pair], *, is_share: bool) -> Draw:
     """A row a score: where it was, where it is, and how far each can be off."""
 

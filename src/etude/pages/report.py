@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -17,6 +17,9 @@ from etude.pages.svg import Draw, picture, png
 from etude.pages.tasks import confusion, field_pairs, matrix_drawing, share_pairs, task_section
 from etude.pages.wording import number, visible
 from etude.runs.manifest import Status
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PAGE = "report.html"
 PLOTS = "plots"
@@ -46,32 +49,40 @@ def write_report(run: Path, *, status: Status | None = None) -> Path:
 
 def render(run: RunFiles) -> str:
     """The page's HTML. Whatever comes from the run is escaped, and its control characters are written out."""
+    return (
+        environment_of_pages()
+        .get_template("report.html.jinja")
+        .render(
+            title=facts.place(run),
+            run=run,
+            about=_about(run),
+            headline=verdicts.headline(run),
+            tiles=verdicts.tiles(run, train_seconds=facts.train_seconds(run)),
+            learning=learning(run),
+            tasks=[task_section(task, place) for place, task in enumerate(run.tasks)],
+            overfitting=verdicts.overfitting(run.gap) if run.gap else None,
+            data_facts=facts.data_facts(run),
+            data_notes=facts.data_notes(run),
+            examples=facts.examples(run),
+            phases=facts.phases(run),
+            speed=facts.speed_facts(run),
+            cost=facts.cost_facts(run),
+            environment=facts.environment(run),
+            files=facts.files(run),
+            command=facts.reproduce(run),
+            next_commands=facts.next_commands(run),
+        )
+    )
+
+
+def environment_of_pages() -> Environment:
+    """Templates whose every expression is escaped and has its control characters written out."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("etude.pages", "templates"), autoescape=True, undefined=StrictUndefined, finalize=_seen,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template("report.html.jinja").render(
-        title=facts.place(run),
-        run=run,
-        about=_about(run),
-        headline=verdicts.headline(run),
-        tiles=verdicts.tiles(run, train_seconds=facts.train_seconds(run)),
-        learning=learning(run),
-        tasks=[task_section(task, place) for place, task in enumerate(run.tasks)],
-        overfitting=verdicts.overfitting(run.gap) if run.gap else None,
-        data_facts=facts.data_facts(run),
-        data_notes=facts.data_notes(run),
-        examples=facts.examples(run),
-        phases=facts.phases(run),
-        speed=facts.speed_facts(run),
-        cost=facts.cost_facts(run),
-        environment=facts.environment(run),
-        files=facts.files(run),
-        command=facts.reproduce(run),
-        next_commands=facts.next_commands(run),
-    )
 
 
 def _seen(value: Any) -> Any:
