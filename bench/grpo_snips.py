@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copyfile
 
 from bench.pairs import BUILD, OFFLINE, ROOT
 from bench.snips import Request, requests
@@ -30,14 +31,13 @@ RUN_FILE = """
 model: smollm2-135m-instruct
 data: {train: requests.jsonl, holdout: 0.125}
 technique: {kind: lora, rank: 16}
-objective: {kind: grpo}
+objective: {kind: grpo, kl: 0.02}
 rollouts:
-  group: 8
+  group: 12
   max_new_tokens: 64
-  rewards:
-    - {kind: json, weight: 0.7}
-    - {kind: json, fields: [intent], weight: 0.3}
-training: {steps: 60, batch_rows: 32, learning_rate: 3e-4, schedule: constant, heldout_every: 20, save_every: 10}
+  redraw: 1
+  rewards: [{kind: python, function: snips_reward.py:slots, lowest: 0, highest: 1}]
+training: {steps: 80, batch_rows: 48, learning_rate: 2e-4, schedule: constant, heldout_every: 20, save_every: 10}
 """
 
 
@@ -48,6 +48,7 @@ def main() -> None:
     rows = [json.dumps(_row(request), ensure_ascii=False) for request in requests(DATA, test=False)[:ROWS]]
     (folder / "requests.jsonl").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     (folder / "grpo.yaml").write_text(RUN_FILE, encoding="utf-8")
+    copyfile(Path(__file__).with_name("snips_reward.py"), folder / "snips_reward.py")
     etude, run = Path(sys.executable).with_name("etude"), folder / "run"
     command = [str(etude), "train", str(folder / "grpo.yaml"), f"output={run}", "--resume"]
     subprocess.run(command if run.exists() else command[:-1], check=True, env={**os.environ, **OFFLINE})
