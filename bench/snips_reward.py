@@ -1,4 +1,4 @@
-"""A reward for SNIPS answers in four equal parts; naming the intent alone earns half, each slot counts toward the rest."""
+"""A reward for SNIPS answers in four equal parts: naming the intent alone earns half, slots the rest."""
 
 from __future__ import annotations
 
