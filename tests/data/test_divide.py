@@ -88,6 +88,18 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     assert 210 <= len(parts["train"]) <= 270
 
 
+def test_rows_made_from_others_are_for_training_alone(tmp_path: Path) -> None:
+    rows: list[Row] = [{**row, "group": f"g{at}"} for at, row in enumerate(made(200))]
+    more = [
+        {**row, "id": f"m{row['id']}", "prompt": f"{row['prompt']} so", "augmented_from": "a:1"} for row in rows[:100]
+    ]
+    where = sides_of(divided([*rows, *more], tmp_path))
+    assert Counter(where[row["id"]] for row in rows) == {"train": 160, "validation": 20, "test": 20}
+    for row in more:
+        parent = int(str(row["id"])[1:])
+        assert where.get(row["id"]) == ("train" if where[parent] == "train" else None)
+
+
 def test_strata_keep_their_shares(tmp_path: Path) -> None:
     rng = random.Random(0)
     rows = [{**row, "class": rng.choices("abc", [0.7, 0.25, 0.05])[0]} for row in made(1_000)]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEFT_OUT = -1
+TRAIN = PARTS.index("train")
+AUGMENTED = "augmented_from"
+"""The column of rows that were made from others: they are for training alone."""
 GROUP_BYTES = 8
 
 
@@ -39,6 +42,7 @@ class Dividing:
     _groups: bytearray = field(default_factory=bytearray)
     _strata: array[int] = field(default_factory=lambda: array("q"))
     _names: dict[str, int] = field(default_factory=dict)
+    _made: bytearray = field(default_factory=bytearray)
     _times: array[float] = field(default_factory=lambda: array("d"))
     _columns: dict[str, None] = field(default_factory=dict)
     _num_rows: int = 0
@@ -63,6 +67,7 @@ class Dividing:
         said = sides_of(records)
         self._texts.take(said if self.options.same == "both" else Sides(said.prompt, ""))
         self._places.append(place)
+        self._made.append(row.columns.get(AUGMENTED) is not None)
         group = records[0].group if self.options.group is None else row.columns.get(self.options.group)
         self._groups += bytes(GROUP_BYTES) if group is None else blake2b(str(group).encode(), digest_size=8).digest()
         stratum = "" if self.options.stratify is None else str(row.columns.get(self.options.stratify))
@@ -79,18 +84,21 @@ class Dividing:
         found = np.full(self._num_rows, LEFT_OUT, dtype=np.intp)
         chosen = self._assigned(labels, drawn(labels, prints, self.options.seed))
         found[np.frombuffer(self._places, dtype=np.int64)] = chosen
+        for at in np.flatnonzero(np.frombuffer(bytes(self._made), dtype=bool) & (chosen != TRAIN)).tolist():
+            self.left_out[self._places[at]] = "made from a row that is not for training", {}
         self._note(labels, chosen, len(near), ledger)
         return found
 
     def _assigned(self, labels: NDArray[np.intp], order: NDArray[np.intp]) -> NDArray[np.intp]:
-        shares = self.options.shares
+        shares, counted = self.options.shares, ~np.frombuffer(bytes(self._made), dtype=bool)
         if self.options.time is not None:
             return assign_by_time(labels, np.frombuffer(self._times, dtype=np.float64), shares)
         if self.options.stratify is None:
-            return assign(labels, order, shares)
+            return assign(labels, order, shares, counted=counted)
         by_name = {self._names[name]: rank for rank, name in enumerate(sorted(self._names))}
         ranks = np.array([by_name[code] for code in range(len(by_name))], dtype=np.intp)
-        return assign(labels, order, shares, strata=ranks[np.frombuffer(self._strata, dtype=np.int64)])
+        strata = ranks[np.frombuffer(self._strata, dtype=np.int64)]
+        return assign(labels, order, shares, strata=strata, counted=counted)
 
     def _check_columns(self) -> None:
         from difflib import get_close_matches

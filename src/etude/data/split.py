@@ -117,17 +117,20 @@ def assign(
     shares: Sequence[float],
     *,
     strata: NDArray[np.intp] | None = None,
+    counted: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.intp]:
     """For each row the part that it goes to: whole clusters, parts as near to their shares as these allow.
+
+    Shares are of the rows that are `counted`, all of them unless given.
 
     With `strata`, a number for each row, the shares hold within each stratum as well as they can; a cluster counts for
     the one that most of its rows are of. Large clusters are placed first, each where most is missing.
     """
-    sizes = np.bincount(labels)
+    sizes = np.bincount(labels if counted is None else labels[counted], minlength=int(labels.max()) + 1)
     stratum_of = np.zeros(len(sizes), dtype=np.intp) if strata is None else _majority(labels, strata)
     totals = np.bincount(stratum_of, weights=sizes)
     missing = [[share * total for share in shares] for total in totals.tolist()]
-    missing_everywhere = [share * len(labels) for share in shares]
+    missing_everywhere = [share * int(sizes.sum()) for share in shares]
     part_of = np.empty(len(sizes), dtype=np.intp)
     for cluster in drawn_clusters[np.argsort(-sizes[drawn_clusters], kind="stable")].tolist():
         here, size = missing[stratum_of[cluster]], int(sizes[cluster])
