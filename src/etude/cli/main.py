@@ -31,6 +31,7 @@ usage: etude COMMAND [ARGUMENTS]
 {commands}
 
 the life cycle:
+  etude data audit tickets.jsonl        find what is wrong with the rows
   etude data show tickets.jsonl         check what would be learned
   etude check tickets.yaml              check the run file
   etude train tickets.yaml              fine-tune; writes runs/tickets with a report

@@ -83,7 +83,7 @@ def loss_curves(train: Curve, heldout: Curve, *, unit: str = "nats per learned t
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _grid(axes, "update", unit)
+        grid(axes, "update", unit)
         _losses_axis(axes, (*smoothed(train).values, *heldout.values), unit)
         if len(train):
             raw = thinned(train)
@@ -129,7 +129,7 @@ def trend(curve: Curve, *, colour: str = "tuned") -> Draw:
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _grid(axes, "update", "")
+        grid(axes, "update", "")
         raw = thinned(curve, 240)
         axes.plot(raw.steps, raw.values, color=LIGHT[colour], linewidth=1.6)
         axes.set_ylim(bottom=0, top=(1.1 * max(raw.values)) or 1.0)
@@ -144,7 +144,7 @@ def against(across: Sequence[float], up: Sequence[float], across_says: str, up_s
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _grid(axes, across_says, up_says)
+        grid(axes, across_says, up_says)
         last = max(1, len(up) - 1)
         axes.plot(across, up, color=LIGHT["line"], linewidth=1.0)
         for place, (x, y) in enumerate(zip(across, up, strict=True)):
@@ -162,7 +162,7 @@ def before_and_after(pairs: Sequence[Pair], *, is_share: bool) -> Draw:
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _grid(axes, "", "", rows=True)
+        grid(axes, "", "", rows=True)
         for place, pair in enumerate(pairs):
             if pair.base is not None and pair.tuned is not None:
                 axes.plot(
@@ -243,7 +243,8 @@ def _diagonal(table: Confusion, row: int, column: int) -> bool:
     return table.rows[row] == table.columns[column]
 
 
-def _grid(axes: Axes, across: str, up: str, *, rows: bool = False) -> None:
+def grid(axes: Axes, across: str, up: str, *, rows: bool = False) -> None:
+    """Names of the axes, and lines to read values by; `rows`: values go across."""
     axes.grid(visible=True, axis="x" if rows else "y")
     axes.set_xlabel(across)
     if up:

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from importlib import import_module
 
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
+    "audit": ("etude.cli.data.audit", "find what is wrong with rows; a summary, and a page with pictures"),
+    "drop": ("etude.cli.data.drop", "leave out the rows that an audit named"),
     "show": ("etude.cli.data.show", "print rows with what is learned, read and control marked"),
     "augment": ("etude.cli.data.augment", "make new rows from given ones; they are never held out"),
     "recipe": ("etude.cli.data.recipe", "a commented run file for a field: healthcare, legal, finance, …"),
