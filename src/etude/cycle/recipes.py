@@ -22,6 +22,8 @@ class Recipe:
     reason: str
     clean: str
     """What to look at in the answers before training."""
+    steps: str = "[clean]"
+    """`data.steps`, as YAML."""
     system: str
     """A system message to begin with."""
     about_system: str
@@ -97,7 +99,8 @@ RECIPES: dict[str, Recipe] = {
         redact="--also url --keep name address birth-date",
         reason="Masks, not fakes: a fake key in a sample teaches to write keys. Names of people stay, since they are "
         "mostly names of variables and authors; add them again if your comments hold customers' names.",
-        clean="Do not make spaces uniform: indentation is code.",
+        clean="Spaces are not made uniform and entities stay: both are code.",
+        steps="[{kind: clean, spaces: false, entities: false}]",
         system="You write one shell command and nothing else.",
         about_system="Say what must not be in the answer (explanations, fences), and let no training row have it.",
         metric={"metric": "exact_match"},
@@ -149,7 +152,7 @@ def run_file_of(name: str, *, data: str, test: str, task: str) -> str:
 # {name}: {recipe.says}
 {_comment(recipe.risk)}
 #
-# Before training, each on the file that the one before wrote:
+# Before training, once, so that the originals are nowhere near a run:
 #
 #   etude data redact raw.jsonl -o {data} {recipe.redact}
 {_comment(recipe.reason, "#     ")}
@@ -162,6 +165,7 @@ data:
   train: {data}
 {_comment(recipe.about_system, "  # ")}
   system: {_quoted(recipe.system)}
+  steps: {recipe.steps}  # copies, odd characters and unusable rows go before the split
   holdout: 0.1  # rows of one group, and copies, never fall on both sides
   max_tokens: {recipe.max_tokens}
 technique: {{kind: lora, rank: 16, alpha: 32}}
