@@ -1,6 +1,6 @@
 """What passes through one step: a packed prefix tree, the scores of its sites, and the loss.
 
-Shape letters: T tokens of the tree, S sites (scored predictions), R rows (sequences before packing).
+Shape letters: T tokens of the tree, S sites (scored predictions), R rows (sequences before packing), P samples.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Sample:
 
     id: str
     rows: tuple[TokenRow, ...]
+    weight: float = 1.0
+    """How much the item counts in the loss and in its figures, where each item is a term of it."""
 
     @property
     def num_tokens(self) -> int:
@@ -73,6 +75,8 @@ class Batch:
     row_S: Tensor
     value_R: Tensor
     """What is known of each row as a whole, float32."""
+    sample_weight_P: Tensor
+    """How much each sample counts, float32."""
     segments: tuple[Segment, ...]
     sample_ids: tuple[str, ...]
     sample_of_row: tuple[int, ...]
@@ -103,7 +107,9 @@ class Batch:
 
     def to(self, where: device | str) -> Batch:
         """The same batch with its tensors on another device."""
-        names = ("tokens_T", "position_T", "end_T", "site_S", "target_S", "weight_S", "row_S", "value_R")
+        names = (
+            "tokens_T", "position_T", "end_T", "site_S", "target_S", "weight_S", "row_S", "value_R", "sample_weight_P"
+        )  # fmt: skip
         given_S = {name: one.to(where) for name, one in self.given_S.items()}
         return replace(self, given_S=given_S, **{name: getattr(self, name).to(where) for name in names})
 

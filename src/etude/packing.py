@@ -69,6 +69,7 @@ def pack(samples: Sequence[Sample], *, share: bool = True, min_shared: int = MIN
         weight_S=torch.from_numpy(weight),
         row_S=torch.from_numpy(row_of_site),
         value_R=torch.tensor([row.value for row in rows], dtype=torch.float32),
+        sample_weight_P=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
         segments=tuple(tree.segments),
         sample_ids=tuple(sample.id for sample in samples),
         sample_of_row=tuple(i for i, sample in enumerate(samples) for _ in sample.rows),

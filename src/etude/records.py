@@ -95,6 +95,8 @@ class Preference:
     group: str | None = None
     margin: float = 0.0
     """By how much the first one is better, where that was said."""
+    weight: float = 1.0
+    """How much the row counts in the loss: less where people disagreed."""
     augmented_from: str | None = None
 
 
@@ -107,6 +109,8 @@ class Judged:
     judgement: bool | float
     origin: Origin
     group: str | None = None
+    weight: float = 1.0
+    """How much the row counts in the loss: less where people disagreed."""
     augmented_from: str | None = None
 
 

@@ -16,8 +16,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "sharegpt": ("conversations", "tools", "system", "group", "augmented_from"),
     "alpaca": ("instruction", "input", "output", "instances", "system", "group", "augmented_from"),
     "prompt-completion": ("prompt", "completion", "system", "group", "augmented_from"),
-    "preference": ("prompt", "chosen", "rejected", "margin", "system", "group", "augmented_from"),
-    "judged": ("prompt", "completion", "judgement", "system", "group", "augmented_from"),
+    "preference": ("prompt", "chosen", "rejected", "margin", "weight", "system", "group", "augmented_from"),
+    "judged": ("prompt", "completion", "judgement", "weight", "system", "group", "augmented_from"),
     "text": ("text", "group", "augmented_from"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {

@@ -160,7 +160,8 @@ def _preference(values: Values, origin: Origin, need_answer: bool) -> tuple[Reco
             raise RowError(f"{name} does not go on with an answer where the two part")
         if not tail[0].text.strip() and not tail[0].tool_calls:
             raise RowError(f"no answer: {name} is empty")
-    return (Preference(prompt, chosen, rejected, origin, margin=_number(values.get("margin") or 0.0, "margin")),)
+    margin = _number(values.get("margin") or 0.0, "margin")
+    return (Preference(prompt, chosen, rejected, origin, margin=margin, weight=_row_weight(values)),)
 
 
 def _judged(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
@@ -170,7 +171,15 @@ def _judged(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, 
     if not answer[0].text.strip():
         raise RowError("no answer: completion is empty")
     told = judgement if isinstance(judgement, bool) else _number(judgement, "judgement")
-    return (Judged(prompt, answer, told, origin),)
+    return (Judged(prompt, answer, told, origin, weight=_row_weight(values)),)
+
+
+def _row_weight(values: Values) -> float:
+    held = values.get("weight")
+    weight = 1.0 if held is None or held == "" else _number(held, "weight")
+    if weight <= 0:
+        raise RowError(f"weight must be above 0, found {weight:g}; leave the row out if it is not to count")
+    return weight
 
 
 def _number(value: object, name: str) -> float:

@@ -15,7 +15,7 @@ LOOKED_AT = 1_000
 MESSAGES = ("messages", "conversation", "conversations", "dialogue", "dialog", "chat")
 PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "user")
 ANSWERS = ("completion", "response", "answer", "output", "solution", "target", "reply", "assistant")
-OPTIONAL = ("tools", "system", "group", "margin", "augmented_from")
+OPTIONAL = ("tools", "system", "group", "margin", "weight", "augmented_from")
 """Fields that are taken from columns of their own name."""
 JUDGEMENTS = ("judgement", "label", "thumb", "thumbs", "rating", "score", "desirable")
 INPUTS = ("input", "context")

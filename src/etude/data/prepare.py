@@ -94,7 +94,8 @@ class _Way:
         if len(side.examples) < NUM_EXAMPLES:
             side.examples.append(made[0])
         side.counts["prompts"] += isinstance(record, Prompt)
-        self.writer.add(record.origin, made, row_values(record))
+        weight = record.weight if isinstance(record, Preference | Judged) else 1.0
+        self.writer.add(record.origin, made, row_values(record), weight=weight)
 
     def _add_windows(self, side: _Side, record: Text, row: EncodedRow) -> None:
         parts = windows(row, self.max_tokens, self.renderer.num_opening)

@@ -1,7 +1,7 @@
 """Prepared rows as a few flat arrays, in memory or mapped from disk: a sample is made when it is asked for.
 
-A row costs its tokens (4 bytes each), 20 bytes of offsets and value, and 12 for each learned stretch, a sample 24 more
-for where it came from. As Python objects it would take some forty times that.
+A row costs its tokens (4 bytes each), 20 bytes of offsets and value, and 12 for each learned stretch, a sample 28 more
+for its weight and where it came from. As Python objects it would take some forty times that.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ TYPES: Mapping[str, str] = {
     "row_span_stop": "q",
     "row_value": "f",
     "sample_row_stop": "q",
+    "sample_weight": "f",
     "file": "i",
     "line": "q",
     "again": "i",
@@ -77,7 +78,8 @@ class TokenStore(Sequence[Sample]):
         first, stop = self._bounds("sample_row_stop", at)
         arrays = self.arrays
         name, again = f"{self.paths[arrays['file'][at]]}:{arrays['line'][at]}", int(arrays["again"][at])
-        return Sample(f"{name}#{again}" if again > 1 else name, tuple(map(self._row, range(first, stop))))
+        rows = tuple(map(self._row, range(first, stop)))
+        return Sample(f"{name}#{again}" if again > 1 else name, rows, float(arrays["sample_weight"][at]))
 
     def _row(self, at: int) -> TokenRow:
         arrays = self.arrays
@@ -121,22 +123,25 @@ class StoreWriter:
     _ends: list[int] = field(default_factory=list)
     _samples: int = 0
 
-    def add(self, origin: Origin, rows: Sequence[EncodedRow], values: Sequence[float] = ()) -> None:
+    def add(
+        self, origin: Origin, rows: Sequence[EncodedRow], values: Sequence[float] = (), *, weight: float = 1.0
+    ) -> None:
         """One more sample; `values` are what is known of its rows as wholes, 0 where left out."""
         held, counts = self._held, self._counts
         held["row_value"].extend([*values, *[0.0] * (len(rows) - len(values))])
         for row in rows:
             held["tokens"].extend(row.tokens)
-            for start, stop, weight in row.spans:
+            for start, stop, strength in row.spans:
                 held["span_start"].append(start)
                 held["span_stop"].append(stop)
-                held["span_weight"].append(weight)
+                held["span_weight"].append(strength)
             counts["tokens"] += len(row.tokens)
             counts["span_start"] += len(row.spans)
             held["row_stop"].append(counts["tokens"])
             held["row_span_stop"].append(counts["span_start"])
         counts["row_stop"] += len(rows)
         held["sample_row_stop"].append(counts["row_stop"])
+        held["sample_weight"].append(weight)
         held["file"].append(self._paths.setdefault(origin.path, len(self._paths)))
         held["line"].append(origin.line)
         self._samples += 1

@@ -85,5 +85,5 @@ class Usual:
         return sample
 
     def count(self, batch: Batch) -> float:
-        """Samples: what a loss is a mean over where it has one term for each of them."""
-        return float(len(batch.sample_ids))
+        """Samples by weight: what a loss is a mean over where it has one term for each of them."""
+        return float(batch.sample_weight_P.sum())

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
 from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_figures, pair_problems
+from etude.objectives.pair_figures import pair_loss, pair_problems
 from etude.objectives.pair_losses import LOSSES
 from etude.objectives.rows import pairs, row_means, row_sums
 from etude.records import Preference
@@ -37,4 +37,4 @@ class CPO(Usual):
         chosen, rejected = pairs(row_sums(batch, scores.policy_S))
         losses_P = LOSSES[self.loss_type](chosen, rejected, self.beta, self.label_smoothing)
         losses_P = losses_P - self.nll * pairs(row_means(batch, scores.policy_S))[0]
-        return Loss(total=losses_P.sum(), sums=pair_figures(self.beta, chosen, rejected))
+        return pair_loss(batch, losses_P, self.beta, chosen, rejected)

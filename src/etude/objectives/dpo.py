@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
 from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_figures, pair_problems
-from etude.objectives.pair_losses import BY_LENGTH, LOSSES, Divergence, Name, aot, diverged
-from etude.objectives.rows import pairs, row_lengths, row_means, row_sums
+from etude.objectives.pair_figures import pair_loss, pair_problems
+from etude.objectives.pair_losses import BY_LENGTH, LOSSES, SORTED, Divergence, Name, aot, diverged
+from etude.objectives.rows import pairs, row_lengths, row_means, row_sums, unweighted
 from etude.records import Preference
 
 
@@ -41,6 +41,8 @@ class DPO(Usual):
         return pair_problems(self)
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
+        if self.loss_type in SORTED:
+            unweighted(batch, f"loss_type {self.loss_type!r} sorts a batch's pairs")
         policy_R, reference_R = (
             row_sums(batch, one, tail_share=self.tail_share) for one in (scores.policy_S, scores.need("reference"))
         )
@@ -55,4 +57,4 @@ class DPO(Usual):
             losses_P = LOSSES[self.loss_type](chosen, rejected, self.beta, self.label_smoothing)
         if self.nll:
             losses_P = losses_P - self.nll * pairs(row_means(batch, scores.policy_S))[0]
-        return Loss(total=losses_P.sum(), sums=pair_figures(self.beta, *gained))
+        return pair_loss(batch, losses_P, self.beta, *gained)

@@ -43,5 +43,6 @@ class KTO(Usual):
         is_good_P = (batch.value_R[0::2] > 0).to(gained_P.dtype)
         sign_P, weight_P = 2 * is_good_P - 1, self.bad + (self.good - self.bad) * is_good_P
         losses_P = weight_P * (1 - (self.beta * sign_P * (gained_P - usual)).sigmoid())
-        gained = {"good": (gained_P * is_good_P).detach().sum(), "bad": (gained_P * (1 - is_good_P)).detach().sum()}
-        return Loss(total=losses_P.sum(), sums={**gained, "usual": (usual + 0 * gained_P.detach()).sum()})
+        counted_P, told_P = batch.sample_weight_P, gained_P.detach()
+        figures_P = {"good": told_P * is_good_P, "bad": told_P * (1 - is_good_P), "usual": usual + 0 * told_P}
+        return Loss((counted_P * losses_P).sum(), {name: (counted_P * one).sum() for name, one in figures_P.items()})

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
 from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_figures, pair_problems
+from etude.objectives.pair_figures import pair_loss, pair_problems
 from etude.objectives.rows import log_sigmoid, pairs, row_means
 from etude.records import Preference
 
@@ -31,4 +31,4 @@ class ORPO(Usual):
         odds_R = means_R - (-means_R.exp().clamp(max=1 - 1e-7)).log1p()
         chosen, rejected = pairs(odds_R)
         losses_P = -pairs(means_R)[0] - self.beta * log_sigmoid(chosen - rejected)
-        return Loss(total=losses_P.sum(), sums=pair_figures(self.beta, *pairs(means_R)))
+        return pair_loss(batch, losses_P, self.beta, *pairs(means_R))

@@ -1,23 +1,25 @@
-"""What is logged of preference pairs, whatever the loss, and what their settings may be."""
+"""The sum over preference pairs, what is logged of them, whatever the loss, and what their settings may be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from etude.batch import Batch, Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def pair_figures(beta: float, chosen_P: Tensor, rejected_P: Tensor) -> Mapping[str, Tensor]:
-    """Sums over pairs: how often the chosen answer gained more, by how much, and what both gained, in nats."""
-    chosen_P, rejected_P = chosen_P.detach(), rejected_P.detach()
-    return {
-        "accuracy": (chosen_P > rejected_P).to(chosen_P.dtype).sum(),
-        "margin": (beta * (chosen_P - rejected_P)).sum(),
-        "chosen": chosen_P.sum(),
-        "rejected": rejected_P.sum(),
+def pair_loss(batch: Batch, losses_P: Tensor, beta: float, chosen_P: Tensor, rejected_P: Tensor) -> Loss:
+    """Pairs added up by weight; beside it how often chosen answers gained more, by how much, what both gained."""
+    weight_P, chosen_P, rejected_P = batch.sample_weight_P, chosen_P.detach(), rejected_P.detach()
+    figures_P = {
+        "accuracy": (chosen_P > rejected_P).to(chosen_P.dtype),
+        "margin": beta * (chosen_P - rejected_P),
+        "chosen": chosen_P,
+        "rejected": rejected_P,
     }
+    return Loss((weight_P * losses_P).sum(), {name: (weight_P * one).sum() for name, one in figures_P.items()})
 
 
 def pair_problems(options: Any) -> list[tuple[str, str]]:

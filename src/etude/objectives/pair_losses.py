@@ -22,6 +22,8 @@ Name = Literal[
 Divergence = Literal["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"]
 BY_LENGTH = frozenset({"ipo", "sigmoid_norm"})
 """Losses of means over an answer's tokens."""
+SORTED = frozenset({"aot", "aot_unpaired"})
+"""Losses in which a term belongs to no pair of its own."""
 DISCOPOP_TAU = 0.05
 LARGEST_EXPONENT = 80.0
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Sample, Scores, TokenRow
 from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_figures
+from etude.objectives.pair_figures import pair_loss
 from etude.objectives.rows import log_sigmoid, pairs
 from etude.records import Preference
 
@@ -32,7 +32,7 @@ class Reward(Usual):
         chosen, rejected = pairs(scores.need("values"))
         losses_P = -log_sigmoid(chosen - rejected - pairs(batch.value_R)[0])
         losses_P = losses_P + self.centring * (chosen + rejected).square()
-        return Loss(total=losses_P.sum(), sums=pair_figures(1.0, chosen, rejected))
+        return pair_loss(batch, losses_P, 1.0, chosen, rejected)
 
 
 def _ended(row: TokenRow) -> TokenRow:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etude.batch import Batch
+from etude.errors import EtudeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,12 @@ def row_means(batch: Batch, scores_S: Tensor) -> Tensor:
 def pairs(rows_R: Tensor) -> tuple[Tensor, Tensor]:
     """Each sample's first and second row, [P] each."""
     return rows_R[0::2], rows_R[1::2]
+
+
+def unweighted(batch: Batch, why: str) -> None:
+    """EtudeError where samples have weights, which this objective could only ignore."""
+    if bool((batch.sample_weight_P != 1).any()):
+        raise EtudeError(f"{why}, so rows cannot have weights of their own", remedy="leave the column weight out")
 
 
 def log_sigmoid(x: Tensor) -> Tensor:

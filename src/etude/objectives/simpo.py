@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
 from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_figures, pair_problems
+from etude.objectives.pair_figures import pair_loss, pair_problems
 from etude.objectives.rows import pairs, row_means, smoothed
 from etude.records import Preference
 
@@ -35,4 +35,4 @@ class SimPO(Usual):
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         chosen, rejected = pairs(row_means(batch, scores.policy_S))
         losses_P = smoothed(self.beta * (chosen - rejected) - self.gamma, self.label_smoothing) - self.nll * chosen
-        return Loss(total=losses_P.sum(), sums=pair_figures(self.beta, chosen, rejected))
+        return pair_loss(batch, losses_P, self.beta, chosen, rejected)
