@@ -29,7 +29,7 @@ OBJECTIVES: list[Objective] = [
     Reward(),
     KTO(loss_type="apo"),
 ]
-WEIGHTS = st.lists(st.floats(0.05, 3.0), min_size=2, max_size=5)
+WEIGHTS = st.lists(st.floats(0.0625, 3.0, width=32), min_size=2, max_size=5)
 
 
 def sample(number: int, weight: float) -> Sample:
@@ -62,7 +62,7 @@ def test_a_row_counts_by_its_weight_and_a_step_may_be_cut_anywhere(objective: Ob
     assert total == pytest.approx(sum(w * one[0] for w, one in zip(weights, alone, strict=True)), rel=1e-6)
     for name, value in figures.items():
         parts = [w * one[2][name] for w, one in zip(weights, alone, strict=True)]
-        assert value == pytest.approx(sum(parts), rel=1e-6, abs=1e-9)
+        assert value == pytest.approx(sum(parts), rel=1e-6, abs=1e-6)
     summed = sum(w * one[3] for w, one in zip(weights, alone, strict=True))
     assert torch.allclose(gradient, summed, rtol=1e-6, atol=1e-9)
     parts = [learned(objective, samples[:1]), learned(objective, samples[1:])]

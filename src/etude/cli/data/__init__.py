@@ -16,6 +16,8 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "split": ("etude.cli.data.split", "divide into training, validation and test rows, no near copy on two sides"),
     "decontaminate": ("etude.cli.data.decontaminate", "take out what evaluation sets ask"),
     "mix": ("etude.cli.data.mix", "mix sources in given shares, general data among them"),
+    "preferences": ("etude.cli.data.preferences", "what people said of answers, as rows to learn from"),
+    "agreement": ("etude.cli.data.agreement", "how far annotators agree, and what is particular about each"),
 }
 """Each in a module with `add_arguments` and `run`."""
 
