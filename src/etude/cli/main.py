@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("etude.cli.quickstart", "the whole circle on a small data set that ships with Etude"),
     "check": ("etude.cli.check", "validate a run file: everything wrong with it at once"),
     "data": ("etude.cli.data", "look at data as the model will see it, clean it, divide it, mix it"),
+    "label": ("etude.cli.label", "judge answers at the terminal: which of two is better, or how good one is"),
     "plan": ("etude.cli.plan", "what a run will take: memory by term, what fits, time and cost"),
     "train": ("etude.cli.train", "fine-tune as a run file says, and measure before and after"),
     "sweep": ("etude.cli.sweep", "search over settings of a run file, or find a learning rate"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 from etude.records import Message, Origin
 
@@ -75,6 +75,18 @@ def key_of(*parts: Messages) -> str:
     """A short hash of what was said, the same in every file."""
     said = [[[message.role, message.text] for message in part] for part in parts]
     return blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()
+
+
+def as_plain(messages: Messages, role: str = "assistant") -> str | list[dict[str, Any]]:
+    """Messages as a row's column holds them: one of the expected role as its text, others as a list."""
+    if len(messages) == 1 and messages[0].role == role and not messages[0].tool_calls:
+        return messages[0].text
+    return [_message(message) for message in messages]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls = [{"function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls]
+    return {"role": message.role, "content": message.text, **({"tool_calls": calls} if calls else {})}
 
 
 def choices(judgements: Iterable[Judgement], *, rating_range: float = 1.0) -> list[Choice]:

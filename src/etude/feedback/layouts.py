@@ -70,7 +70,9 @@ def mapping_problems(written: Sequence[str]) -> list[str]:
 def judgement(columns: Columns, origin: Origin, mapping: Mapping[str, str] | None = None) -> Judgement:
     """What the row says; `mapping` names a field's column. RowError says why it says nothing, Skipped that it was
     passed over."""
-    row = _Row(columns, mapping or {}, origin)
+    row = RowView(columns, mapping or {}, origin)
+    if columns.get("skipped") in (True, "true", "True"):
+        raise Skipped("skipped")
     for read in (_edit, _chosen, _pair, _list, _rating, _thumb):
         found = read(row)
         if found is not None:
@@ -83,7 +85,9 @@ def judgement(columns: Columns, origin: Origin, mapping: Mapping[str, str] | Non
 
 
 @dataclass(frozen=True)
-class _Row:
+class RowView:
+    """A row seen through the names that its columns may have."""
+
     columns: Columns
     mapping: Mapping[str, str]
     origin: Origin
@@ -94,6 +98,7 @@ class _Row:
         return next((name for name in names if self.columns.get(name) not in (None, "")), None)
 
     def get(self, field: str) -> object:
+        """What it says, or None."""
         name = self.name(field)
         return None if name is None else self.columns[name]
 
@@ -127,7 +132,7 @@ class _Row:
         return found if found is None or found >= 0 else None
 
 
-def _edit(row: _Row) -> Judgement | None:
+def _edit(row: RowView) -> Judgement | None:
     edited, original = row.get("edited"), row.get("original")
     if edited is None or original is None:
         return None
@@ -137,7 +142,7 @@ def _edit(row: _Row) -> Judgement | None:
     return Judgement("edit", prompt, answers, (1.0, 0.0), row.origin, row.annotator, seconds=row.seconds)
 
 
-def _chosen(row: _Row) -> Judgement | None:
+def _chosen(row: RowView) -> Judgement | None:
     if row.get("chosen") is None or row.get("rejected") is None:
         return None
     prompt, answers = row.pair(row.get("chosen"), row.get("rejected"))
@@ -148,7 +153,7 @@ def _chosen(row: _Row) -> Judgement | None:
     )  # fmt: skip
 
 
-def _pair(row: _Row) -> Judgement | None:
+def _pair(row: RowView) -> Judgement | None:
     first, second, preference = row.get("first"), row.get("second"), row.get("preference")
     if first is None or second is None or preference is None:
         return None
@@ -178,8 +183,8 @@ def preferred(held: object, first: str = "first", second: str = "second") -> int
     )
 
 
-def _list(row: _Row) -> Judgement | None:
-    answers, ranks, ratings = (_sequence(row.get(name)) for name in ("answers", "ranks", "ratings"))
+def _list(row: RowView) -> Judgement | None:
+    answers, ranks, ratings = (listed(row.get(name)) for name in ("answers", "ranks", "ratings"))
     if answers is None or (ranks is None and ratings is None):
         return None
     told, name = (ratings, "ratings") if ranks is None else (ranks, "ranks")
@@ -197,7 +202,7 @@ def _list(row: _Row) -> Judgement | None:
     )  # fmt: skip
 
 
-def _rating(row: _Row) -> Judgement | None:
+def _rating(row: RowView) -> Judgement | None:
     answer, rating = row.get("answer"), row.get("rating")
     if answer is None or rating is None:
         return None
@@ -206,7 +211,7 @@ def _rating(row: _Row) -> Judgement | None:
     return Judgement("rating", prompt, (said,), (grade,), row.origin, row.annotator, seconds=row.seconds)
 
 
-def _thumb(row: _Row) -> Judgement | None:
+def _thumb(row: RowView) -> Judgement | None:
     answer, thumb = row.get("answer"), row.get("thumb")
     if answer is None or thumb is None:
         return None
@@ -234,7 +239,7 @@ def number(held: object, name: str) -> float:
     return found
 
 
-def _sequence(held: object) -> Sequence[object] | None:
+def listed(held: object) -> Sequence[object] | None:
     """A list, in a table's cell as JSON text."""
     if isinstance(held, str) and held.lstrip().startswith("["):
         try:

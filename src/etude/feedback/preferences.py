@@ -14,9 +14,8 @@ from etude.feedback.agreement import last_said
 from etude.feedback.annotators import votes
 from etude.feedback.exports import unfolded
 from etude.feedback.heldout import held_out
-from etude.feedback.judgements import Choice, Grade, Judgement, Messages, choices, grades
+from etude.feedback.judgements import Choice, Grade, Judgement, as_plain, choices, grades
 from etude.feedback.layouts import Skipped, judgement, mapping, mapping_problems
-from etude.records import Message
 
 if TYPE_CHECKING:
     from etude.data.work import Ledger, Rows
@@ -234,12 +233,12 @@ class _Made:
 
     def _pair(self, one: Choice, vote: int, *, margin: float, **more: Any) -> Row:
         chosen, rejected = (one.first, one.second) if vote > 0 else (one.second, one.first)
-        held = {"prompt": _prompt(one.prompt), "chosen": _answer(chosen), "rejected": _answer(rejected)}
+        held = {"prompt": as_plain(one.prompt, "user"), "chosen": as_plain(chosen), "rejected": as_plain(rejected)}
         margins = {"margin": round(margin, 6)} if margin else {}
         return self.heard.row(one).changed({**held, **margins, **_rounded(more), "group": one.prompt_key})
 
     def _single(self, one: Grade, is_good: bool, **more: Any) -> Row:
-        held = {"prompt": _prompt(one.prompt), "completion": _answer(one.answer), "label": is_good}
+        held = {"prompt": as_plain(one.prompt, "user"), "completion": as_plain(one.answer), "label": is_good}
         return self.heard.row(one).changed({**held, **_rounded(more), "group": one.prompt_key})
 
 
@@ -250,20 +249,3 @@ def _decided(share: float) -> tuple[int, float]:
 
 def _rounded(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {name: round(held, 4) if isinstance(held, float) else held for name, held in columns.items()}
-
-
-def _prompt(messages: Messages) -> str | list[dict[str, Any]]:
-    return messages[0].text if len(messages) == 1 and messages[0].role == "user" else _listed(messages)
-
-
-def _answer(messages: Messages) -> str | list[dict[str, Any]]:
-    return messages[0].text if len(messages) == 1 and not messages[0].tool_calls else _listed(messages)
-
-
-def _listed(messages: Messages) -> list[dict[str, Any]]:
-    return [_message(message) for message in messages]
-
-
-def _message(message: Message) -> dict[str, Any]:
-    calls = [{"function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls]
-    return {"role": message.role, "content": message.text, **({"tool_calls": calls} if calls else {})}
