@@ -27,10 +27,12 @@ class Terminal:
         self.pid, self.descriptor = pty.fork()
         if not self.pid:
             os.chdir(folder)
-            os.environ.update({"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "TERM": "xterm-256color", **environment})
-            os.environ.pop("NO_COLOR", None)
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-            os.execv(sys.executable, [sys.executable, "-m", "etude.cli.main", *arguments])
+            # Not what this process has in C: readline sets COLUMNS there.
+            path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "TERM": "xterm-256color"}
+            inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+            command = [sys.executable, "-m", "etude.cli.main", *arguments]
+            os.execve(sys.executable, command, {**inherited, **path, **environment})
 
     def __enter__(self) -> Terminal:
         return self
