@@ -35,7 +35,9 @@ def preferences(folder: Path, rows: Sequence[dict[str, Any]], *arguments: str) -
 
 def test_each_person_s_word_is_a_row(tmp_path: Path) -> None:
     told = votes(PEOPLE, items=20)
-    rows = preferences(tmp_path, [*told, {**told[0], "preference": "="}, {"prompt": "q", "x": 1}])
+    again = {**told[0], "preference": 3 - told[0]["preference"]}
+    tie = {"prompt": "q", "answer_a": "x", "answer_b": "y", "preference": "=", "annotator": "ann"}
+    rows = preferences(tmp_path, [again, *told, tie, {"prompt": "q", "x": 1}])
     assert len(rows) == len(told)
     for row, one in zip(rows, told, strict=True):
         assert row["annotators"] == [one["annotator"]]
@@ -44,7 +46,9 @@ def test_each_person_s_word_is_a_row(tmp_path: Path) -> None:
     records = read(tmp_path / "out.jsonl", Preference)
     assert len(records) == len(rows)
     left_out = lines(tmp_path / "out.jsonl.dropped.jsonl")
-    assert sorted(one["reason"] for one in left_out) == ["a tie", "no judgement that can be read"]
+    assert sorted(one["reason"] for one in left_out) == [
+        "a tie", "judged again later", "no judgement that can be read",
+    ]  # fmt: skip
     manifest = json.loads((tmp_path / "out.jsonl.manifest.json").read_text())
     assert manifest["notes"]["annotators"] == sorted(PEOPLE)
     assert manifest["rows_out"] == len(rows)
@@ -121,8 +125,8 @@ def test_people_can_be_the_groups_of_an_ordinary_split(tmp_path: Path) -> None:
     """Where no item was judged twice, `data.columns` is enough."""
     told = votes(dict.fromkeys("abcdef", 0.9), items=120, share=1.0)
     once = [row for at, row in enumerate(told) if at % 6 == (at // 6) % 6]
-    rows = [{**row, "who": row["annotators"][0]} for row in preferences(tmp_path, once)]
-    records = read(written(tmp_path / "rows.jsonl", rows), Preference, columns={"group": "who"})
+    preferences(tmp_path, once)
+    records = read(tmp_path / "out.jsonl", Preference, columns={"group": "annotators"})
     sides = [{record.group for record in side} for side in split(records, 0.3, seed=0)]
     assert all(sides)
     assert not sides[0] & sides[1]

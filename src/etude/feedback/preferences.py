@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from etude.data.check import BadRow, RowError
 from etude.data.inputs import Inputs, Row
@@ -14,7 +14,7 @@ from etude.feedback.agreement import last_said
 from etude.feedback.annotators import votes
 from etude.feedback.exports import unfolded
 from etude.feedback.heldout import held_out
-from etude.feedback.judgements import Choice, Grade, Judgement, as_plain, choices, grades
+from etude.feedback.judgements import UNNAMED, Choice, Grade, Judgement, as_plain, choices, grades
 from etude.feedback.layouts import Skipped, judgement, mapping, mapping_problems
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from etude.feedback.agreement import Units
     from etude.feedback.consensus import Consensus
 
+Said = TypeVar("Said", Choice, Grade)
 UNUSABLE = "no judgement that can be read"
 Aggregate = Literal["none", "majority", "dawid-skene", "bradley-terry"]
 Side = Literal["all", "train", "heldout"]
@@ -155,7 +156,7 @@ class _Made:
                 remedy="write judged rows instead: --rows judged",
             )
         if self.options.aggregate == "none":
-            for one in compared:
+            for one in self._last(compared):
                 if one.vote:
                     yield self._pair(one, one.vote, margin=one.margin, annotators=[one.annotator])
                 else:
@@ -183,18 +184,19 @@ class _Made:
         graded = grades(told)
         if not graded:
             raise DataError("no single answer was judged", remedy="write pairs instead: --rows pairs")
-        centred = [(one, one.grade if one.is_thumb else one.grade - (low + high) / 2) for one in graded]
+        middle = (low + high) / 2
         if self.options.aggregate == "none":
-            for one, value in centred:
+            for one in self._last(graded):
+                value = one.grade if one.is_thumb else one.grade - middle
                 if value:
                     yield self._single(one, value > 0, annotators=[one.annotator])
                 else:
                     self.ledger.drop(self.heard.row(one), "in the middle of the scale")
             return
         items: dict[str, Grade] = {}
-        for one, _ in centred:
+        for one in graded:
             items.setdefault(one.key, one)
-        units = last_said((one.key, one.annotator, value) for one, value in centred)
+        units = last_said((one.key, one.annotator, one.grade - middle * (not one.is_thumb)) for one in graded)
         consensus = self._consensus((), units)
         for key, said in units.items():
             vote, weight = _decided(consensus.share[key])
@@ -202,6 +204,15 @@ class _Made:
                 self.ledger.drop(self.heard.row(items[key]), "people are divided", votes=said)
             else:
                 yield self._single(items[key], vote > 0, weight=weight, annotators=sorted(said))
+
+    def _last(self, told: Sequence[Said]) -> Iterator[Said]:
+        """What was said, of each item only the last word of one person; the unnamed may be many."""
+        last = {(one.annotator, one.key): one for one in told}
+        for one in told:
+            if one.annotator == UNNAMED or last[one.annotator, one.key] is one:
+                yield one
+            else:
+                self.ledger.drop(self.heard.row(one), "judged again later")
 
     def _consensus(self, compared: Sequence[Choice], units: Units) -> Consensus:
         from etude.feedback.consensus import bradley_terry, dawid_skene, majority
