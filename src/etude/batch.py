@@ -127,12 +127,14 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Of each site, shape S, float32: log-probabilities of its target, nats, by the policy and its reference; a value
-    head's numbers; the distance to a teacher's distribution, nats. What an objective does not need is absent."""
+    head's numbers; the distance to a teacher's distribution, nats; the logarithm of the sum of all tokens' squared
+    probabilities by the policy. What an objective does not need is absent."""
 
     policy_S: Tensor
     reference_S: Tensor | None = None
     values_S: Tensor | None = None
     teacher_S: Tensor | None = None
+    squares_S: Tensor | None = None
 
     def need(self, name: str) -> Tensor:
         """The named scores, or an error that says what the objective should have declared."""

@@ -93,3 +93,12 @@ def test_losses_that_sort_pairs_refuse_weights(name: str) -> None:
     with pytest.raises(EtudeError, match="sorts a batch's pairs, so rows cannot have weights of their own"):
         learned(DPO(loss_type=name), [sample(1, 0.5), sample(2, 1.0)])  # type: ignore[arg-type]
     learned(DPO(loss_type=name), [sample(1, 1.0), sample(2, 1.0)])  # type: ignore[arg-type]
+
+
+def test_weighting_needs_pairs_that_keep_their_term() -> None:
+    assert DPO(weighting=True).needs_squares
+    assert not DPO().needs_squares
+    assert DPO(weighting=True, loss_type="ipo").problems() == []
+    assert DPO(weighting=True, loss_type="aot").problems() == [
+        ("weighting", "weighs pairs, which aot sorts against each other")
+    ]

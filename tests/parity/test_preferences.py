@@ -127,6 +127,8 @@ DPO_CASES = [
         for name in ("forward_kl", "js_divergence", "alpha_divergence")
     ],
     (DPO(tail_share=0.4), {"ld_alpha": 0.4}),
+    (DPO(weighting=True), {"use_weighting": True}),
+    (DPO(weighting=True, loss_type="ipo"), {"use_weighting": True, "loss_type": ["ipo"]}),
 ]  # fmt: skip
 
 

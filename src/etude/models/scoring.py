@@ -110,6 +110,14 @@ def log_probabilities(module: PreTrainedModel, hidden_SE: Tensor, target_S: Tens
     return torch.cat(parts) if parts else hidden_SE.new_zeros(0, dtype=torch.float32)
 
 
+@torch.no_grad()
+def log_squares(module: PreTrainedModel, hidden_SE: Tensor) -> Tensor:
+    """Logarithm of the sum of all tokens' squared probabilities at each site, float32 [S], without gradient."""
+    chunk = max(1, CHUNK_NUMBERS // cast("int", module.get_output_embeddings().weight.shape[0]))
+    parts = [(2 * head_logits(module, part).log_softmax(-1)).logsumexp(-1) for part in hidden_SE.split(chunk)]
+    return torch.cat(parts) if parts else hidden_SE.new_zeros(0, dtype=torch.float32)
+
+
 def head_logits(module: PreTrainedModel, hidden_SE: Tensor) -> Tensor:
     """Logits as the family makes them, float32 [S, V]: for a chunk of sites."""
     head = cast("Any", module.get_output_embeddings())

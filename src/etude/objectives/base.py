@@ -38,6 +38,11 @@ class Objective(Protocol):
         ...
 
     @property
+    def needs_squares(self) -> bool:
+        """Whether `Scores.squares_S`, how concentrated the policy's distributions are, must be computed."""
+        ...
+
+    @property
     def needs_rewards(self) -> bool:
         """Online: whether answers must be rewarded."""
         ...
@@ -78,6 +83,7 @@ class Usual:
     needs_reference: ClassVar[bool] = False
     needs_values: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+    needs_squares: ClassVar[bool] = False
     needs_rewards: ClassVar[bool] = True
     online: ClassVar[bool] = False
 

@@ -9,7 +9,7 @@ from etude.batch import Batch, Loss, Scores
 from etude.objectives.base import Usual
 from etude.objectives.pair_figures import pair_loss, pair_problems
 from etude.objectives.pair_losses import BY_LENGTH, LOSSES, SORTED, Divergence, Name, aot, diverged
-from etude.objectives.rows import pairs, row_lengths, row_means, row_sums, unweighted
+from etude.objectives.rows import on_policy, pairs, row_lengths, row_means, row_sums, unweighted
 from etude.records import Preference
 
 
@@ -33,8 +33,15 @@ class DPO(Usual):
     divergence_alpha: float = 0.5
     """alpha_divergence: its coefficient."""
 
+    weighting: bool = False
+    """Pairs count by how likely the policy finds both answers (WPO, https://arxiv.org/abs/2406.11827)."""
+
     learns_from: ClassVar[tuple[type, ...]] = (Preference,)
     needs_reference: ClassVar[bool] = True
+
+    @property
+    def needs_squares(self) -> bool:  # type: ignore[override]  # by the knobs
+        return self.weighting
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range or in conflict."""
@@ -55,6 +62,8 @@ class DPO(Usual):
             losses_P = aot(policy_P, reference_P, self.beta, self.label_smoothing)
         else:
             losses_P = LOSSES[self.loss_type](chosen, rejected, self.beta, self.label_smoothing)
+        if self.weighting:
+            losses_P = losses_P * on_policy(batch, scores)
         if self.nll:
             losses_P = losses_P - self.nll * pairs(row_means(batch, scores.policy_S))[0]
         return pair_loss(batch, losses_P, self.beta, *gained)

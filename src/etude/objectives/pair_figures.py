@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from etude.batch import Batch, Loss
+from etude.objectives.pair_losses import SORTED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,8 @@ def pair_problems(options: Any) -> list[tuple[str, str]]:
         found.append(("label_smoothing", f"must be from 0 to below 0.5, got {smoothing:g}"))
     elif kind == "exo_pair" and not smoothing:
         found.append(("label_smoothing", "must be above 0 with exo_pair, such as 0.001"))
+    if kind in SORTED and getattr(options, "weighting", False):
+        found.append(("weighting", f"weighs pairs, which {kind} sorts against each other"))
     if getattr(options, "nll", 0.0) < 0:
         found.append(("nll", f"must not be below 0, got {options.nll:g}"))
     if not 0 <= getattr(options, "tail_share", 1.0) <= 1:

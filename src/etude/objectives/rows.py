@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etude.batch import Batch
+from etude.batch import Batch, Scores
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ def row_means(batch: Batch, scores_S: Tensor) -> Tensor:
 def pairs(rows_R: Tensor) -> tuple[Tensor, Tensor]:
     """Each sample's first and second row, [P] each."""
     return rows_R[0::2], rows_R[1::2]
+
+
+def on_policy(batch: Batch, scores: Scores) -> Tensor:
+    """How likely the policy is to write both answers of each pair, over what is usual for it, without gradient, [P]
+    (https://arxiv.org/abs/2406.11827, equation 2)."""
+    chosen, rejected = pairs(row_means(batch, (scores.policy_S - scores.need("squares")).detach()))
+    return (chosen + rejected).exp()
 
 
 def unweighted(batch: Batch, why: str) -> None:
