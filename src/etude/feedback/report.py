@@ -11,7 +11,6 @@ from etude.feedback.agreement import Agreement, Alpha, Level, Units, krippendorf
 from etude.feedback.annotators import Annotator, annotators, ratings, thumbs, votes
 from etude.feedback.judgements import Judgement, choices, grades
 
-MOST_PAIRS_SHOWN = 20
 WEAK, FAIR = 0.4, 0.667
 """0.667 is Krippendorff's bound for tentative conclusions (Content Analysis, 2004, p. 241); tastes seldom reach it."""
 
