@@ -29,12 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Read, divide if asked, write, tell."""
-    import sys
-
-    from etude.cli.data.files import settings_of, tell
+    from etude.cli.data.files import command_line, settings_of, tell
     from etude.cli.terminal import progress
     from etude.data.inputs import Reading, open_inputs
-    from etude.data.work import work
+    from etude.data.work import dropped_of, manifest_of, work
     from etude.feedback.preferences import Preferences
 
     chosen = settings_of(arguments, Preferences)
@@ -44,10 +42,10 @@ def run(arguments: Namespace) -> int:
         outputs[arguments.heldout] = replace(chosen, side="heldout")
     inputs = open_inputs(arguments.files, Reading(need_layout=False), progress=progress)
     for output, step in outputs.items():
-        outcome = work(inputs, step, Path(output), command=["etude", *sys.argv[1:]], force=arguments.force)
+        outcome = work(inputs, step, Path(output), command=command_line(), force=arguments.force)
         if output == arguments.output:
             tell_unusable(outcome.notes.get("unusable", ()))
-        tell(outcome)
+        tell(outcome, dropped=dropped_of(Path(output)), manifest=manifest_of(Path(output)))
         for name, share in outcome.notes.get("reliability", {}).items():
             say(f"  {name}: right in an estimated {share:.0%}")
     return 0
