@@ -134,6 +134,19 @@ def test_other_rows_or_settings_are_done_anew(folder: Path) -> None:
     assert again.data.train != decontaminated.data.train
 
 
+def test_fakes_are_drawn_anew_with_another_key_and_its_path_is_the_run_files(folder: Path) -> None:
+    step = "    - {kind: redact, replace: surrogate, key_file: redact.key}"
+    with pytest.raises(Problems, match=r"redact\.key"):
+        run_file(folder, step)
+    write(folder / "rows.jsonl", [{"q": f"call (415) 555-01{number}", "a": "yes"} for number in range(10, 20)])
+    made = set()
+    for key in ("1" * 32, "2" * 32):
+        (folder / "redact.key").write_text(key, encoding="utf-8")
+        made.add(Path(do_steps(run_file(folder, step).data, Told()).data.train).read_text(encoding="utf-8"))
+    assert len(made) == 2
+    assert not any("555-01" in text for text in made)
+
+
 def test_a_run_records_its_steps(desk: Desk) -> None:
     desk.write("train.jsonl", as_jsonl([*toy_rows(), *toy_rows()]))
     desk.run_file(

@@ -19,6 +19,8 @@ from etude.yaml_text import Where
 
 STEP_SOURCES = frozenset(("against", "others", "replay"))
 """Settings of steps that name data sources."""
+STEP_FILES = frozenset(("key_file", "ner"))
+"""Settings of steps that name another file or folder."""
 DATA_SUFFIXES = tuple({**ROWS, **TEXTS, **REFUSED})
 
 
@@ -46,10 +48,12 @@ def _resolved(section: object, folder: Path) -> object:
 
 
 def _step_resolved(step: Any, folder: Path) -> Any:
-    """The step with its data sources made absolute, those of the hub apart."""
+    """The step with its files made absolute; of data sources, those of the hub stay as they are."""
+    files = {item.name: getattr(step, item.name) for item in fields(step) if item.name in STEP_FILES}
     held = {item.name: getattr(step, item.name) for item in fields(step) if item.name in STEP_SOURCES}
     return replace(
         step,
+        **{name: _absolute(given, folder) for name, given in files.items() if given is not None},
         **{
             name: tuple(_absolute(one, folder) if is_local(one, folder) else one for one in given)
             for name, given in held.items()
@@ -62,6 +66,12 @@ def _data_files(data: DataOptions, folder: Path) -> dict[Where, str]:
     named: dict[Where, str] = {("data", "train"): data.train} if is_local(data.train, folder) else {}
     if isinstance(data.holdout, str):
         named["data", "holdout"] = data.holdout
+    named |= {
+        ("data", "steps", at, item.name): getattr(step, item.name)
+        for at, step in enumerate(data.steps)
+        for item in fields(step)
+        if item.name in STEP_FILES and getattr(step, item.name) is not None
+    }
     return named | {
         ("data", "steps", at, item.name, index): one
         for at, step in enumerate(data.steps)

@@ -6,9 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-from etude.config.paths import STEP_SOURCES
+from etude.config.paths import STEP_FILES, STEP_SOURCES
 from etude.cycle.show import Show
 from etude.data.cache import cache_key, keep_newest
 from etude.data.inputs import Inputs, Reading, open_inputs
@@ -59,8 +61,10 @@ def _key(step: Step, inputs: Inputs) -> str:
     """A hash of everything that the step's result depends on."""
     named = [getattr(step, item.name) for item in fields(step) if item.name in STEP_SOURCES]
     beside = open_inputs([source for sources in named for source in sources], Reading(need_layout=False))
+    files = [Path(str(getattr(step, item.name))) for item in fields(step) if item.name in STEP_FILES]
     return cache_key(
         step=asdict(step),
+        files=[sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()],
         rows=[[file.name, file.sha256] for file in (*inputs.files, *beside.files)],
         reading=[inputs.reading.format, dict(inputs.reading.columns or {})],
     )
