@@ -15,7 +15,7 @@ from etude.errors import ConfigError, DataError, EtudeError
 from etude.objectives.base import Online
 from etude.objectives.grpo import GRPO
 from etude.objectives.ppo import PPO
-from etude.sampling.rewards.mixture import Mixture, Written
+from etude.sampling.rewards.mixture import Mixture, OpenJudge, OpenModel, Simple, Written
 from etude.sampling.rewards.options import RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.sampling.rollouts import FILE, Asked, Rollouts
@@ -29,6 +29,9 @@ from tests.toy import toy_loaded
 
 PROMPTS = [Asked(f"p{i}", (1, *range(20 + i, 30 + i)), f"prompt {i}", None) for i in range(6)]
 
+NO_MODELS: OpenModel = lambda run: lambda rows: []  # noqa: E731
+NO_JUDGES: OpenJudge = lambda name, longest: lambda questions: []  # noqa: E731
+
 
 def liked(written: Sequence[Written]) -> list[float]:
     """The share of tokens with an even id."""
@@ -37,7 +40,7 @@ def liked(written: Sequence[Written]) -> list[float]:
 
 
 def mixture(term: Callable[[Sequence[Written]], list[float]] = liked) -> Mixture:
-    return Mixture([(RewardOptions(kind="exact"), term)])
+    return Mixture([(RewardOptions(kind="exact"), Simple(term))])
 
 
 def rollouts(policy: Policy, objective: Online, *, folder: Path | None = None, **options: object) -> Rollouts:
@@ -223,7 +226,7 @@ def test_a_user_s_function_is_isolated(tmp_path: Path) -> None:
         RewardOptions(kind="python", function=f"{tmp_path}/mine.py:good", highest=0.5),
         RewardOptions(kind="python", function=f"{tmp_path}/mine.py:odd", weight=2.0, seconds=0.5),
     ]
-    made = Mixture.of(options, lambda run: lambda rows: [])
+    made = Mixture.of(options, NO_MODELS, NO_JUDGES)
     made.asked = 1_000  # so that a few failures are few
 
     def of(answer: str) -> float:
@@ -241,7 +244,7 @@ def test_a_user_s_function_is_isolated(tmp_path: Path) -> None:
 
 def test_a_function_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import nonsense_that_is_nowhere\n")
-    made = Mixture.of([RewardOptions(kind="python", function=f"{tmp_path}/mine.py:f")], lambda run: lambda rows: [])
+    made = Mixture.of([RewardOptions(kind="python", function=f"{tmp_path}/mine.py:f")], NO_MODELS, NO_JUDGES)
     with pytest.raises(ConfigError, match="nonsense_that_is_nowhere"):
         made([Written("p", "a", None, (1, 2), 1)])
 
@@ -258,7 +261,7 @@ def test_a_function_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     ],
 )
 def test_json_is_rewarded_in_thirds(answer: str, expected: float) -> None:
-    made = Mixture.of([RewardOptions(kind="json")], lambda run: lambda rows: [])
+    made = Mixture.of([RewardOptions(kind="json")], NO_MODELS, NO_JUDGES)
     ((whole, _),) = made([Written("p", answer, '{"a": 1, "b": {"c": "x"}}', (1, 2), 1)])
     assert whole == pytest.approx(expected)
 
@@ -270,7 +273,8 @@ def test_other_rules() -> None:
             RewardOptions(kind="regex", pattern=r"#### (\d+)", weight=10.0),
             RewardOptions(kind="length", most_tokens=8, weight=100.0),
         ],
-        lambda run: lambda rows: [],
+        NO_MODELS,
+        NO_JUDGES,
     )
 
     def of(answer: str, tokens: int) -> float:

@@ -13,7 +13,7 @@ from etude.data.sources import REFUSED, ROWS, TEXTS
 from etude.evaluation.options import EvaluationOptions
 from etude.models.options import ModelOptions
 from etude.objectives.distill import Distill
-from etude.sampling.rewards.options import RewardOptions
+from etude.sampling.rewards.options import JudgeOptions, RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.yaml_text import Where
 
@@ -84,7 +84,16 @@ def _data_files(data: DataOptions, folder: Path) -> dict[Where, str]:
 
 def _reward_resolved(reward: RewardOptions, folder: Path) -> RewardOptions:
     run, function = (None if name is None else _absolute(name, folder) for name in (reward.run, reward.function))
-    return replace(reward, run=run, function=function)
+    judge = None if reward.judge is None else _judge_resolved(reward.judge, folder)
+    return replace(reward, run=run, function=function, judge=judge)
+
+
+def _judge_resolved(judge: JudgeOptions, folder: Path) -> JudgeOptions:
+    if judge.model is not None and _says_path(judge.model):
+        return replace(judge, model=_absolute(judge.model, folder))
+    if judge.endpoint is not None and judge.endpoint.cache is not None:
+        return replace(judge, endpoint=replace(judge.endpoint, cache=_absolute(judge.endpoint.cache, folder)))
+    return judge
 
 
 def missing_files(
@@ -105,15 +114,24 @@ def missing_files(
         named["objective", "teacher"] = objective.teacher
     rollouts = sections.get("rollouts")
     if isinstance(rollouts, RolloutOptions):
-        for index, reward in enumerate(rollouts.rewards):
-            if reward.run is not None:
-                named["rollouts", "rewards", index, "run"] = reward.run
-            if reward.function is not None:
-                named["rollouts", "rewards", index, "function"] = reward.function.rpartition(":")[0]
+        named.update(_files_of_rewards(rollouts))
     if isinstance(model, ModelOptions) and Path(model.name).is_absolute():
         named["model", "name"] = model.name
     missing = {where: name for where, name in named.items() if name not in not_yet and not Path(name).exists()}
     return [(where, _missing(Path(name))) for where, name in missing.items()]
+
+
+def _files_of_rewards(rollouts: RolloutOptions) -> dict[Where, str]:
+    named: dict[Where, str] = {}
+    for index, reward in enumerate(rollouts.rewards):
+        where = ("rollouts", "rewards", index)
+        if reward.run is not None:
+            named[*where, "run"] = reward.run
+        if reward.function is not None:
+            named[*where, "function"] = reward.function.rpartition(":")[0]
+        if reward.judge is not None and reward.judge.model is not None and Path(reward.judge.model).is_absolute():
+            named[*where, "judge", "model"] = reward.judge.model
+    return named
 
 
 def is_local(name: str, folder: Path) -> bool:

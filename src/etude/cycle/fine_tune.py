@@ -38,6 +38,7 @@ from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
+from etude.sampling.rewards.code import confinement
 from etude.techniques.policy import Policy
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
@@ -195,6 +196,8 @@ def _lead(work: _Work) -> Finished:
         prepared = prepare_rows(run_file, show, quarantine=_quarantine(run_file))
         for note in prepared.summary.notes:
             show.say(f"note: {note}")
+        if any(reward.kind == "code" for reward in run_file.rollouts.rewards):
+            show.say(f"note: {confinement()}")
     with work.phase("foresee"):
         foreseen = _foreseen(run_file, prepared, show)
     with work.phase("load"):

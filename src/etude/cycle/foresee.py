@@ -133,11 +133,11 @@ def with_objective(work: Work, run_file: RunFile, shape: Shape, rows: Rows) -> W
         others["reference"] = work.trainable
     if not objective.online:
         return replace(work, second_models=others)
-    others |= {
-        f"reward model {place}": shape.weights
-        for place, one in enumerate(rollouts.rewards)
-        if one.kind == "model" and not _shares_base(str(one.run), run_file)
-    }
+    for place, one in enumerate(rollouts.rewards):
+        if one.kind == "model" and not _shares_base(str(one.run), run_file):
+            others[f"reward model {place}"] = shape.weights
+        if one.judge is not None and one.judge.model is not None:
+            others[f"judge {place}"] = shape.weights
     answers = run_file.training.batch_rows
     longest = rows.longest + rollouts.max_new_tokens
     tokens = min(

@@ -22,9 +22,13 @@ from etude.errors import ConfigError
 from etude.evaluation.intervals import mean_interval
 from etude.evaluation.report import ItemResult, Report
 from etude.models.rewarding import rewards_of
+from etude.records import Message
 from etude.runs.directory import RunDirectory
+from etude.sampling.options import SampleOptions
+from etude.sampling.rewards.judge import Ask
 from etude.sampling.rewards.mixture import Mixture
 from etude.sampling.rollouts import Asked, Rollouts
+from etude.sampling.sampler import sample
 from etude.techniques.policy import Policy
 from etude.training.scores import scores_of
 
@@ -55,7 +59,7 @@ def rollouts_of(run_file: RunFile, policy: Policy, prepared: Prepared, folder: P
         subject=policy,
         prompts=[asked(sample, tokenizer) for sample in prepared.samples],
         objective=objective,
-        rewards=Mixture.of(run_file.rollouts.rewards, partial(open_reward_model, known=known)),
+        rewards=Mixture.of(run_file.rollouts.rewards, partial(open_reward_model, known=known), open_judge),
         options=run_file.rollouts,
         end_ids=Renderer(tokenizer).end_ids,
         scores=lambda batch: scores_of(policy, batch.to(policy.model.module.device), objective),
@@ -97,6 +101,24 @@ def open_reward_model(run: str, *, known: InMemory | None = None) -> Callable[[S
             return rewards_of(model, rows)
 
     return rewards
+
+
+def open_judge(name: str, max_new_tokens: int) -> Ask:
+    """A model here as a judge that answers greedily.
+
+    Raises:
+        EtudeError: nothing goes by that name, or it cannot chat.
+    """
+    subject = open_subject(name)
+    settings = SampleOptions(max_new_tokens=max_new_tokens)
+
+    def ask(questions: Sequence[str]) -> list[str | None]:
+        with subject.use() as model:
+            renderer = Renderer(model.tokenizer)
+            prompts = [renderer.prompt((Message("user", question),)) for question in questions]
+            return [answer.text for answer in sample(model, prompts, settings, end_ids=renderer.end_ids)]
+
+    return ask
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from etude.endpoints.client import Endpoint, open_endpoint
+from etude.endpoints.exchange import Ask, Reply
 from etude.errors import EtudeError
-from etude.sampling.rewards import rules
+from etude.sampling.rewards import judge, rules
+from etude.sampling.rewards.code import CodeTests
 from etude.sampling.rewards.isolated import Isolated
-from etude.sampling.rewards.options import RewardOptions
+from etude.sampling.rewards.options import JudgeOptions, RewardOptions
 
 MOST_FAILURES = 0.05
 """Share of answers without a reward above which a run stops."""
@@ -28,9 +32,21 @@ class Written:
     num_answer_tokens: int
 
 
-Term = Callable[[Sequence[Written]], list[float]]
+class Term(Protocol):
+    """A part of a reward: a number for each answer, NaN where it has none."""
+
+    @property
+    def failures(self) -> list[str]:
+        """Why answers had none, the newest last; whoever reads them clears the list."""
+        ...
+
+    def __call__(self, written: Sequence[Written]) -> list[float]: ...
+
+
 OpenModel = Callable[[str], Callable[[Sequence[Sequence[int]]], list[float]]]
 """From a run's folder to what its reward model says of rows of tokens."""
+OpenJudge = Callable[[str, int], judge.Ask]
+"""From a model's name, with the longest reply in tokens, to what it says to each question."""
 
 
 @dataclass
@@ -44,12 +60,12 @@ class Mixture:
     """The last reasons for which there was no reward."""
 
     @staticmethod
-    def of(options: Sequence[RewardOptions], open_model: OpenModel) -> Mixture:
+    def of(options: Sequence[RewardOptions], open_model: OpenModel, open_judge: OpenJudge) -> Mixture:
         """
         Raises:
-            EtudeError: a function or a reward model that cannot be opened.
+            EtudeError: a function, a reward model or a judge that cannot be opened.
         """
-        return Mixture([(one, _term(one, open_model)) for one in options])
+        return Mixture([(one, _term(one, open_model, open_judge)) for one in options])
 
     def __call__(self, written: Sequence[Written]) -> list[tuple[float, dict[str, float]]]:
         """For each answer the whole, and its terms by kind (before their factors).
@@ -79,10 +95,9 @@ class Mixture:
         self.asked += len(wholes)
         self.failed += sum(math.isnan(whole) for whole in wholes)
         for _, term in self.terms:
-            function = getattr(term, "function", None)
-            if isinstance(function, Isolated):
-                self.failures = [*self.failures, *function.failures][-3:]
-                function.failures.clear()
+            told = term.failures
+            self.failures = [*self.failures, *told][-3:]
+            told.clear()
         if self.failed > max(1, MOST_FAILURES * self.asked):
             raise EtudeError(
                 f"{self.failed} of {self.asked} answers got no reward ({'; '.join(self.failures) or 'NaN'})",
@@ -92,27 +107,51 @@ class Mixture:
 
 
 @dataclass(frozen=True, slots=True)
-class _OneByOne:
-    """A term of a function of one answer."""
+class Simple:
+    """A term that a function of all answers gives."""
 
-    function: Callable[[str, str, str | None], float]
+    function: Callable[[Sequence[Written]], list[float]]
+    failures: list[str] = field(default_factory=list)
 
     def __call__(self, written: Sequence[Written]) -> list[float]:
-        return [self.function(one.prompt, one.answer, one.reference) for one in written]
+        return self.function(written)
 
 
-def _term(options: RewardOptions, open_model: OpenModel) -> Term:
+def _one_by_one(function: Callable[[str, str, str | None], float], failures: list[str]) -> Simple:
+    return Simple(lambda written: [function(one.prompt, one.answer, one.reference) for one in written], failures)
+
+
+def _term(options: RewardOptions, open_model: OpenModel, open_judge: OpenJudge) -> Term:
     if options.kind == "model":
         assert options.run is not None
         rewards = open_model(options.run)
-        return lambda written: rewards([one.tokens for one in written])
+        return Simple(lambda written: rewards([one.tokens for one in written]))
     if options.kind == "length":
         most = options.most_tokens or 1
-        return lambda written: [rules.too_long(one.num_answer_tokens, most) for one in written]
+        return Simple(lambda written: [rules.too_long(one.num_answer_tokens, most) for one in written])
     if options.kind == "python":
         path, _, name = str(options.function).rpartition(":")
-        return _OneByOne(Isolated(Path(path), name, options.seconds))
-    return _OneByOne(_rule(options))
+        isolated = Isolated(Path(path), name, options.seconds)
+        return _one_by_one(isolated, isolated.failures)
+    if options.kind == "code":
+        assert options.code is not None
+        return CodeTests(options.code, options.seconds)
+    if options.kind == "judge":
+        assert options.judge is not None
+        return judge.Judge(options.judge, _asked(options.judge, open_judge))
+    return _one_by_one(_rule(options), [])
+
+
+def _asked(options: JudgeOptions, open_judge: OpenJudge) -> judge.Ask:
+    if options.endpoint is None:
+        return open_judge(str(options.model), options.max_new_tokens)
+    endpoint = open_endpoint(options.endpoint)
+    return lambda questions: _said(endpoint, questions)
+
+
+def _said(endpoint: Endpoint, questions: Sequence[str]) -> list[str | None]:
+    replies = endpoint.answers(Ask((("user", question),)) for question in questions)
+    return [reply.text if isinstance(reply, Reply) else None for reply in replies]
 
 
 def _rule(options: RewardOptions) -> Callable[[str, str, str | None], float]:
