@@ -29,6 +29,7 @@ ALONE = {
     "banking77": ("bench.banking77", "the table of a finished run of examples/banking77.yaml"),
     "planned": ("bench.planned", "predicted against measured peaks of memory"),
     "planned-gpu": ("bench.planned_gpu", "predicted peaks of 1B to 70B models against fake tensors counted"),
+    "swapped-labels": ("bench.swapped_labels", "how well swapped preference labels are seen"),
     "reward-model": ("bench.reward_model", "a reward model of human preferences, on held-out pairs"),
     "grpo-snips": ("bench.grpo_snips", "GRPO from a checkable reward alone, on held-out requests"),
     "dpo-harmless": ("bench.dpo_harmless", "DPO on human preferences, judged by a reward model of other pairs"),

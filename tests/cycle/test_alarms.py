@@ -21,7 +21,9 @@ def progress(step: int, figures: Mapping[str, float], *, heldout: float | None =
 
 GOOD = {
     "reward": 0.5, "ratio_off": 1e-7, "mismatch": 1e-6, "dead_groups": 0.1, "surprise": 1.0, "answer_tokens": 20.0,
-    "kl": 2.0, "chosen": 1.0, "rejected": -2.0,
+    "kl": 2.0, "kl_now": 0.1, "chosen": 1.0, "rejected": -2.0, "ended": 0.8, "reward_length": 0.1,
+    "reward_length_over": 12.0, "uncredited": 0.0, "sampler_weight": 1.0, "sampler_weight_squared": 1.0001,
+    "sampler_kl": 0.001,
 }  # fmt: skip
 
 
@@ -77,6 +79,52 @@ def test_slow_drifts(name: str, last: float, says: str) -> None:
 
 def test_distance_has_a_limit() -> None:
     assert "nats an answer away" in heard(progress(1, {**GOOD, "kl": 31.0}))
+    far = {**GOOD, "kl_now": 1.6}
+    assert heard(*(progress(step, far) for step in range(1, 5))) == "", "one batch's estimate is noisy"
+    assert "is 32 nats an answer away" in heard(*(progress(step, far) for step in range(1, 6)))
+
+
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"sampler_weight": 2.5, "sampler_weight_squared": 7.0}, "weight 2.5, χ² 6"),
+        ({"sampler_weight": 0.4, "sampler_weight_squared": 0.3}, "weight 0.4"),
+        ({"sampler_weight_squared": 4.0}, "25% of the tokens effective, χ² 3"),
+        ({"sampler_kl": -0.2}, "-0.2 nats a token"),
+    ],
+)
+def test_a_sampler_that_is_another_model(figures: dict[str, float], says: str) -> None:
+    updates = [progress(step, {**GOOD, **figures}) for step in range(1, 4)]
+    assert heard(*updates).count(says) == 1
+
+
+def test_a_reward_that_goes_with_length_has_an_interval() -> None:
+    def told(r: float, over: float, count: int = 10) -> str:
+        return heard(
+            *(progress(step, {**GOOD, "reward_length": r, "reward_length_over": over}) for step in range(count))
+        )
+
+    assert "correlation 0.70, 0.51 to 0.83 among" in told(0.7, 10.0), "at the 5th update: 40 answers"
+    assert "goes with the answer's length" in told(-0.7, 10.0)
+    assert told(0.4, 10.0) == "", "its interval reaches below 0.3"
+    assert told(0.7, 3.0) == ""
+    assert told(0.7, 10.0, count=3) == ""
+    assert told(1.0, 10.0) != ""
+
+
+def test_answers_that_never_end() -> None:
+    endless = {**GOOD, "ended": 0.0}
+    assert "0% of the answers end by themselves, the others are cut" in heard(*(progress(n, endless) for n in range(5)))
+    updates = [progress(n, GOOD if n < 5 else {**GOOD, "ended": 0.3}) for n in range(12)]
+    assert heard(*updates).count("30% of the answers end by themselves, 80% did at first") == 1
+
+
+def test_rewards_that_reach_no_token() -> None:
+    lost = {**GOOD, "uncredited": 1.0}
+    assert heard(*(progress(n, lost) for n in range(4))) == ""
+    assert (
+        heard(*(progress(n, lost) for n in range(9))).count("most answers with different rewards taught nothing") == 1
+    )
 
 
 def test_both_answers_falling() -> None:

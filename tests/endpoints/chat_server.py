@@ -32,6 +32,7 @@ class ChatServer(ThreadingHTTPServer):
     """Answers by `script`, one entry a request, then well."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
         """Nothing: clients may go at any moment."""

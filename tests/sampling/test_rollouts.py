@@ -15,10 +15,11 @@ from etude.errors import ConfigError, DataError, EtudeError
 from etude.objectives.base import Online
 from etude.objectives.grpo import GRPO
 from etude.objectives.ppo import PPO
+from etude.sampling.groups import Asked
 from etude.sampling.rewards.mixture import Mixture, OpenJudge, OpenModel, Simple, Written
 from etude.sampling.rewards.options import RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
-from etude.sampling.rollouts import FILE, Asked, Rollouts
+from etude.sampling.rollouts import FILE, Rollouts
 from etude.techniques.lora import LoRA
 from etude.techniques.policy import Policy, attach
 from etude.training.loop import Trained, train

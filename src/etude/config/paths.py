@@ -33,9 +33,9 @@ def _resolved(section: object, folder: Path) -> object:
     if isinstance(section, DataOptions):
         holdout = _absolute(section.holdout, folder) if isinstance(section.holdout, str) else section.holdout
         train = _absolute(section.train, folder) if is_local(section.train, folder) else section.train
-        return replace(
-            section, train=train, holdout=holdout, steps=tuple(_step_resolved(s, folder) for s in section.steps)
-        )
+        trusted = None if section.trusted_pairs is None else _absolute(section.trusted_pairs, folder)
+        steps = tuple(_step_resolved(step, folder) for step in section.steps)
+        return replace(section, train=train, holdout=holdout, steps=steps, trusted_pairs=trusted)
     if isinstance(section, EvaluationOptions):
         return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks))
     if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
@@ -66,6 +66,8 @@ def _data_files(data: DataOptions, folder: Path) -> dict[Where, str]:
     named: dict[Where, str] = {("data", "train"): data.train} if is_local(data.train, folder) else {}
     if isinstance(data.holdout, str):
         named["data", "holdout"] = data.holdout
+    if data.trusted_pairs is not None:
+        named["data", "trusted_pairs"] = data.trusted_pairs
     named |= {
         ("data", "steps", at, item.name): getattr(step, item.name)
         for at, step in enumerate(data.steps)

@@ -12,6 +12,7 @@ from etude.evaluation.options import EvaluationOptions
 from etude.exporting.targets import Target, obstacles
 from etude.models.options import ModelOptions
 from etude.planning.options import PlanningOptions
+from etude.records import Preference
 from etude.sampling.rollout_options import RolloutOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
@@ -68,6 +69,8 @@ class RunFile:
             found.append(
                 ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")
             )
+        if self.data.trusted_pairs is not None and Preference not in self.objective.learns_from:
+            found.append(("data.trusted_pairs", f"{type(self.objective).__name__} learns from no pairs; leave it out"))
         found += [(one.setting, one.says) for one in obstacles(self.target, self.technique) if one.refused]
         return found
 

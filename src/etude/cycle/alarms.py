@@ -1,7 +1,7 @@
 """Watches of reinforcement and preference learning: what goes wrong there goes wrong quietly.
 
 Each alarm reads figures of the diary; it warns, or it ends the run with the best weights kept. Thresholds are those of
-the field's own detectors where it has some (docs/rlhf.md names each).
+the field's own detectors where it has some (docs/preferences.md names each).
 """
 
 from __future__ import annotations
@@ -29,6 +29,26 @@ FIRST = 5
 """Updates whose mean is what later ones are compared with."""
 KL_NATS = 30.0
 """Of a whole answer."""
+WEIGHTS = (0.5, 2.0)
+"""Mean importance weight of what the sampler wrote, between these."""
+EFFECTIVE = 0.3
+"""Share of the tokens that importance weights leave effective."""
+CHI_SQUARED = 1.0
+SAMPLER_KL = 0.1
+"""Nats a token."""
+GOES_WITH_LENGTH = 0.3
+"""Correlation of reward and length among answers to one prompt, which its interval must pass."""
+WINDOW = 20
+"""Updates over which that correlation is taken."""
+FEWEST_ANSWERS = 40
+"""That such a correlation rests on."""
+SURE = 1.96
+"""Standard errors of an interval of 95 %."""
+NEVER_ENDS = 0.05
+"""Share of the first updates' answers that end by themselves."""
+
+
+WATCHED = ("surprise", "answer_tokens", "ended", "kl_now", "reward_length", "reward_length_over")
 
 
 @dataclass
@@ -48,6 +68,7 @@ class Alarms:
     _told: set[str] = field(default_factory=set)
     _dead: int = 0
     _falling: int = 0
+    _uncredited: int = 0
 
     def __call__(self, progress: Progress, _: Any) -> None:
         """
@@ -55,11 +76,15 @@ class Alarms:
             StopEarly: it would only get worse.
         """
         figures = progress.figures
-        self._seen.append({name: figures[name] for name in ("surprise", "answer_tokens") if name in figures})
+        self._seen.append({name: figures[name] for name in WATCHED if name in figures})
         self._numbers(progress)
         self._first_update(progress)
+        self._sampler(figures)
         self._groups(figures)
-        self._drift(figures)
+        self._distance(figures)
+        self._drift()
+        self._endings()
+        self._length()
         self._pairs(figures)
         if progress.heldout_loss is not None and "reward" in progress.heldout_figures and "reward" in figures:
             self._looks.append((figures["reward"], progress.heldout_figures["reward"]))
@@ -83,24 +108,90 @@ class Alarms:
         if off is not None and is_first and off > RATIO_OFF[self.precision]:
             raise StopEarly(
                 f"update {progress.step}: before anything was learned the policy already differs from the one that "
-                f"wrote the answers (ratios off 1 by {off:.2g} on average): scoring and bookkeeping disagree"
+                f"wrote the answers (ratios off 1 by {off:.2g} on average): technique.dropout is above 0, or a fault"
             )
         if apart is not None and apart > MISMATCH[self.precision]:
             self._once("mismatch", f"sampler and scoring differ by {apart:.2g} nats a token on average")
+
+    def _sampler(self, figures: Mapping[str, float]) -> None:
+        """verl's thresholds of what is broken, not only rounded."""
+        weight, squared = figures.get("sampler_weight"), figures.get("sampler_weight_squared")
+        if weight is None or not squared:
+            return
+        effective, chi, apart = weight**2 / squared, squared - 1, figures.get("sampler_kl", 0.0)
+        wrong = [
+            says
+            for says, found in (
+                (f"mean importance weight {weight:.3g}", not WEIGHTS[0] <= weight <= WEIGHTS[1]),
+                (f"{effective:.0%} of the tokens effective", effective < EFFECTIVE),
+                (f"χ² {chi:.3g}", chi > CHI_SQUARED),
+                (f"{apart:.3g} nats a token between them", abs(apart) > SAMPLER_KL),
+            )
+            if found
+        ]
+        if wrong:
+            self._once("sampler", f"answers were not written by the policy that learns from them ({', '.join(wrong)})")
 
     def _groups(self, figures: Mapping[str, float]) -> None:
         if "dead_groups" not in figures:
             return
         self._dead = self._dead + 1 if figures["dead_groups"] > DEAD_SHARE else 0
+        self._uncredited = self._uncredited + 1 if figures.get("uncredited", 0.0) > 0.5 else 0
+        if self._uncredited == FIRST:
+            self._once(
+                "uncredited",
+                f"in {FIRST} updates in a row most answers with different rewards taught nothing: no token of theirs "
+                "was credited (with rollouts.learn_unfinished off, answers that were cut teach nothing)",
+            )
         if self._dead == DEAD_UPDATES:
             raise StopEarly(
                 f"in {DEAD_UPDATES} updates in a row over {DEAD_SHARE:.0%} of the groups had equal rewards: nothing is "
                 "learned any more (rollouts.redraw replaces such groups)"
             )
 
-    def _drift(self, figures: Mapping[str, float]) -> None:
-        if "kl" in figures and figures["kl"] > self.most_kl:
-            raise StopEarly(f"the policy is {figures['kl']:.3g} nats an answer away from where it began: too far")
+    def _distance(self, figures: Mapping[str, float]) -> None:
+        """`kl` is an answer's, `kl_now` a token's and noisy."""
+        found = figures.get("kl", 0.0)
+        recent = [one["kl_now"] * one.get("answer_tokens", 1.0) for one in self._seen[-FIRST:] if "kl_now" in one]
+        if len(recent) == FIRST:
+            found = max(found, sum(recent) / FIRST)
+        if found > self.most_kl:
+            raise StopEarly(f"the policy is {found:.3g} nats an answer away from where it began: too far")
+
+    def _endings(self) -> None:
+        """Learning to stop needs answers that stop."""
+        shares = [one["ended"] for one in self._seen if "ended" in one]
+        if len(shares) < FIRST:
+            return
+        first, last = sum(shares[:FIRST]) / FIRST, sum(shares[-FIRST:]) / FIRST
+        if first < NEVER_ENDS and last < NEVER_ENDS:
+            self._once(
+                "endless",
+                f"{last:.0%} of the answers end by themselves, the others are cut: raise rollouts.max_new_tokens, "
+                "or teach the model to stop first",
+            )
+        elif last < COLLAPSED * first:
+            self._once("ended", f"{last:.0%} of the answers end by themselves, {first:.0%} did at first")
+
+    def _length(self) -> None:
+        """Pooled over updates by Fisher's z, weighted by what each rests on."""
+        seen = [one for one in self._seen[-WINDOW * self.updates_each :: self.updates_each] if "reward_length" in one]
+        known = [(one["reward_length"], one["reward_length_over"] - 2) for one in seen]
+        known = [(min(max(r, -0.9999), 0.9999), over) for r, over in known if over > 0]
+        total = sum(over for _, over in known)
+        if total < FEWEST_ANSWERS:
+            return
+        middle = sum(over * math.atanh(r) for r, over in known) / total
+        low, high = (math.tanh(middle + sign * SURE / math.sqrt(total)) for sign in (-1, 1))
+        if low > GOES_WITH_LENGTH or high < -GOES_WITH_LENGTH:
+            found = f"{math.tanh(middle):.2f}, {low:.2f} to {high:.2f}"
+            self._once(
+                "length",
+                f"the reward goes with the answer's length (correlation {found} among answers to one prompt): look "
+                "whether it pays for length alone",
+            )
+
+    def _drift(self) -> None:
         if len(self._seen) <= FIRST:
             return
         for name, says in (("surprise", "the policy's uncertainty"), ("answer_tokens", "the answers' length")):

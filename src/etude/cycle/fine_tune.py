@@ -17,6 +17,7 @@ from etude.comparison.verdict import Verdict, compare_all, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
 from etude.cycle.alarms import Alarms
+from etude.cycle.before import look_before
 from etude.cycle.foresee import Foreseen, foresee
 from etude.cycle.heldout_pairs import HELDOUT_PAIRS, measured_pairs, pairs_to_measure
 from etude.cycle.measure import Measuring, measure, tasks_of
@@ -38,7 +39,6 @@ from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now
-from etude.sampling.rewards.code import confinement
 from etude.techniques.policy import Policy
 from etude.training.loop import Trained, train
 from etude.training.outward import outward_log
@@ -190,14 +190,7 @@ def _lead(work: _Work) -> Finished:
         parent = make_ready(run_file.model)
     with work.phase("prepare"):
         tasks = tasks_of(run_file)
-        durable.remove(_quarantine(run_file))  # of an earlier try
-        for folder in (run.reports, run.adapter, run.model, run.plots):
-            durable.sweep(folder)  # what a try that was killed left half-written
-        prepared = prepare_rows(run_file, show, quarantine=_quarantine(run_file))
-        for note in prepared.summary.notes:
-            show.say(f"note: {note}")
-        if any(reward.kind == "code" for reward in run_file.rollouts.rewards):
-            show.say(f"note: {confinement()}")
+        prepared = _prepared(work, [task for task, _ in tasks.values()])
     with work.phase("foresee"):
         foreseen = _foreseen(run_file, prepared, show)
     with work.phase("load"):
@@ -254,6 +247,17 @@ def _measured(
         known = base and measuring.resume
         reports[HELDOUT_PAIRS] = measured_pairs(pairs, measuring.run, subject, base=base, known=known)
     return reports
+
+
+def _prepared(work: _Work, tasks: Sequence[Task]) -> Prepared:
+    """The rows, looked through before anything is learned from them."""
+    run_file, run, show = work.run_file, work.run, work.show
+    durable.remove(_quarantine(run_file))  # of an earlier try
+    for folder in (run.reports, run.adapter, run.model, run.plots):
+        durable.sweep(folder)  # what a try that was killed left half-written
+    prepared = prepare_rows(run_file, show, quarantine=_quarantine(run_file))
+    work.alarms.rang += look_before(run_file, prepared, tasks, show, resumed=work.resume)
+    return prepared
 
 
 def _foreseen(run_file: RunFile, prepared: Prepared, show: Show) -> Foreseen | None:

@@ -24,10 +24,11 @@ from etude.evaluation.report import ItemResult, Report
 from etude.models.rewarding import rewards_of
 from etude.records import Message
 from etude.runs.directory import RunDirectory
+from etude.sampling.groups import Asked
 from etude.sampling.options import SampleOptions
 from etude.sampling.rewards.judge import Ask
 from etude.sampling.rewards.mixture import Mixture
-from etude.sampling.rollouts import Asked, Rollouts
+from etude.sampling.rollouts import Rollouts
 from etude.sampling.sampler import sample
 from etude.techniques.policy import Policy
 from etude.training.scores import scores_of

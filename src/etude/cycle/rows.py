@@ -60,7 +60,8 @@ def _sources(run_file: RunFile) -> list[str]:
 
 
 def _key(run_file: RunFile, tokenizer: PreTrainedTokenizerBase, contents: dict[str, Content | None]) -> str:
-    batching = {"tokens_per_batch": 0, "share_prefixes": True}  # nothing that is kept depends on them
+    # Nothing that is kept depends on these.
+    batching = {"tokens_per_batch": 0, "share_prefixes": True, "trusted_pairs": None}
     return cache_key(
         settings={**asdict(run_file.data), **batching},
         contents=[asdict(content) for content in contents.values() if content is not None],

@@ -57,6 +57,8 @@ class GRPO(Usual):
         figures = gradient_figures(self, batch, ratio_S, advantage_S, scores.policy_S)
         if self.kl:
             kl_S = reverse_kl(scores.policy_S, scores.need("reference"))
-            loss_S, figures["kl"] = loss_S + self.kl * ratio_S * kl_S, kl_S.detach()
+            loss_S, figures["kl_now"] = loss_S + self.kl * ratio_S * kl_S, kl_S.detach()
         share_S = batch.weight_S if self.loss_type != "grpo" else batch.weight_S / batch.lengths_S
-        return Loss(total=(share_S * loss_S).sum(), sums={name: (share_S * f_S).sum() for name, f_S in figures.items()})
+        # What is logged is a mean over tokens (or answers), also where the loss is divided by a constant length.
+        told_S = share_S * (self.count(batch) / share_S.sum().clamp(min=1e-9))
+        return Loss(total=(share_S * loss_S).sum(), sums={name: (told_S * f_S).sum() for name, f_S in figures.items()})

@@ -55,7 +55,8 @@ def counted(batch: Batch, loss_type: str, constant_length: int) -> float:
 def gradient_figures(
     options: Any, batch: Batch, ratio_S: Tensor, advantage_S: Tensor, policy_S: Tensor
 ) -> dict[str, Tensor]:
-    """Per token: how many are clipped, how far the ratio is from 1, and how sure the policy was of what it wrote."""
+    """Per token: how many are clipped, how far the ratio is from 1, how sure the policy was of what it wrote, and how
+    scoring weighs what the sampler wrote: its ratio, the ratio's square, and the sampler's distance to it in nats."""
     ratio_S = ratio_S.detach()
     low, high = ratio_S < 1 - options.clip_low, ratio_S > 1 + options.clip_high
     figures = {
@@ -64,5 +65,7 @@ def gradient_figures(
         "surprise": -policy_S.detach(),
     }
     sampled_S = batch.given("sampled", policy_S.detach())
-    figures["mismatch"] = (batch.given("old", policy_S.detach()) - sampled_S).abs()
-    return figures
+    apart_S = batch.given("old", policy_S.detach()) - sampled_S
+    weight_S = apart_S.clamp(-20, 20).exp()
+    figures |= {"mismatch": apart_S.abs(), "sampler_kl": -apart_S}
+    return figures | {"sampler_weight": weight_S, "sampler_weight_squared": weight_S.square()}

@@ -27,43 +27,15 @@ from etude.models.loaded import Subject
 from etude.objectives.base import Online
 from etude.objectives.experience import Experience
 from etude.packing import pack
+from etude.sampling.groups import Asked, Group
 from etude.sampling.options import SampleOptions
 from etude.sampling.rewards.mixture import Mixture, Written
+from etude.sampling.rollout_figures import figures_of
 from etude.sampling.rollout_options import RolloutOptions
 from etude.sampling.sampler import sample
 
 FILE = "rollouts.jsonl"
 Share = Callable[[Sequence[Sequence[int]]], Sequence[Sequence[int]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A prompt with what is known of its answer."""
-
-    id: str
-    tokens: tuple[int, ...]
-    text: str
-    reference: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The answers to one prompt with their rewards."""
-
-    asked: Asked
-    answers: tuple[tuple[int, ...], ...]
-    sampled: tuple[tuple[float, ...], ...]
-    """The sampler's log-probability of each token."""
-    finished: tuple[bool, ...]
-    texts: tuple[str, ...]
-    rewards: tuple[float, ...]
-    parts: tuple[Mapping[str, float], ...]
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether all rewards are the same, so that nothing can be learned."""
-        known = [reward for reward in self.rewards if not math.isnan(reward)]
-        return len(known) < 2 or max(known) - min(known) < 1e-8
 
 
 @dataclass
@@ -124,8 +96,8 @@ class Rollouts:
                 known = self._written_down(number) if self.held is None else None  # only a run that goes on has some
                 self.held = (number, known or self._fresh(number, prompts_each, seed))
             rollout = self.held[1]
-            self.figures = {**_figures(rollout.groups), **rollout.figures}
             samples = rollout.samples(number, learn_unfinished=self.options.learn_unfinished)
+            self.figures = {**figures_of(rollout.groups, samples), **rollout.figures}
             tokens = self.tokens if most_tokens is None else min(self.tokens, most_tokens)
             parts = cut(samples, tokens=tokens, share_prefixes=self.share_prefixes, multiple_of=num_ranks)
             yield Step(
@@ -339,24 +311,3 @@ def _row(group: Group, at: int, given: Mapping[str, Sequence[float]]) -> TokenRo
 
 def _seed(seed: int, number: int, again: int) -> int:
     return int(np.random.SeedSequence([seed, number, again]).generate_state(1, np.uint32)[0])
-
-
-def _figures(groups: Sequence[Group]) -> dict[str, float]:
-    rewards = [reward for group in groups for reward in group.rewards if not math.isnan(reward)]
-    lengths = [len(answer) for group in groups for answer in group.answers]
-    names = {name for group in groups for parts in group.parts for name in parts}
-    found = {
-        "answer_tokens": _mean(lengths),
-        "ended": _mean([float(ended) for group in groups for ended in group.finished]),
-    }
-    if names:
-        found |= {"reward": _mean(rewards), "dead_groups": _mean([float(group.is_dead) for group in groups])}
-    if len(names) > 1:
-        for name in sorted(names):
-            values = [parts[name] for group in groups for parts in group.parts]
-            found[f"reward_{name.replace(' ', '_')}"] = _mean([value for value in values if not math.isnan(value)])
-    return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(sum(values) / len(values)) if values else math.nan
