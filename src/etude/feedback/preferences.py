@@ -69,6 +69,7 @@ class Preferences:
 
     def apply(self, rows: Rows, ledger: Ledger) -> Iterator[Row]:
         """The rows to learn from; what says nothing is dropped with its reason."""
+        ledger.rewritten = True
         heard, columns = Heard(), mapping(self.columns)
         for row in rows.each("reading judgements"):
             heard.take(row, columns, ledger)
