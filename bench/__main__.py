@@ -17,6 +17,10 @@ OWN = {
     "long": ("bench.long_rows", "one row of 512 to 8,192 tokens: seconds and memory as work grows"),
     "products": ("bench.products", "share of the training step in matrix products"),
     "techniques": ("bench.techniques", "each technique on two tasks: quality, memory, time, forgetting (hours)"),
+    "verdicts": (
+        "bench.verdicts",
+        "how often the verdict is wrong: seeds, A/A, planted regressions (`--model`)",
+    ),
     "settings": ("bench.settings", "the peers' settings against each other"),
     "accuracy": (
         "bench.accuracy",
@@ -58,12 +62,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--pairs", type=int, default=Options.pairs, help="runs of each side, by turns")
     parser.add_argument("--steps", type=int, help="updates of a run (default: the case's own number)")
     parser.add_argument("--epochs", type=float, default=Options.epochs, help="of the case `accuracy`")
+    parser.add_argument("--model", help="of the case `verdicts`: train this model instead of small classifiers")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.case if name not in {**PAIRS, **OWN, **ALONE}]
     if unknown or not given.case:
         print(f"{f'no case {unknown[0]!r}; ' if unknown else ''}there are:\n{listing()}")
         return 2 if unknown else 0
-    options = Options(pairs=given.pairs, steps=given.steps, epochs=given.epochs)
+    options = Options(pairs=given.pairs, steps=given.steps, epochs=given.epochs, model=given.model)
     for name in given.case:
         if name in PAIRS:
             run(PAIRS[name], options)

@@ -42,6 +42,8 @@ class Options:
     """Updates instead of the case's own number."""
     epochs: float = 2.0
     """Passes over the data, where a case trains to the end."""
+    model: str | None = None
+    """The model, where a case leaves the choice."""
 
 
 @dataclass(frozen=True)

@@ -92,3 +92,57 @@ def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path, capsys: pytes
     ):
         assert main(["compare", *arguments]) == 2
         assert said in capsys.readouterr().err
+
+
+GATES = """
+model: m
+data: {train: rows.jsonl}
+gates:
+  - {task: tickets, better_by: 0.3}
+  - {task: faq, no_worse_than: 0.05}
+"""
+
+
+def test_a_run_files_gates_are_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run(tmp_path / "one", {"tickets": (GOOD, BAD), "faq": (ODD, ODD)})
+    (tmp_path / "run.yaml").write_text(GATES)
+    assert main(["compare", str(run), "--gates", str(tmp_path / "run.yaml")]) == 1
+    out = capsys.readouterr().out
+    assert "gate passed: exact_match on tickets better by more than 30.0 points: gain +70.0 points" in out
+    assert "gate not enough evidence (counts as not passed): exact_match on faq loses no more than 5.0 points" in out
+    assert "1 of 2 gates passed" in out
+    (tmp_path / "run.yaml").write_text(GATES.rpartition("  - ")[0])
+    assert main(["compare", str(run), "--gates", str(tmp_path / "run.yaml")]) == 0
+    assert "1 of 1 gates passed" in capsys.readouterr().out
+    (tmp_path / "run.yaml").write_text(GATES.partition("gates:")[0])
+    assert main(["compare", str(run), "--gates", str(tmp_path / "run.yaml")]) == 2
+    assert "has no gates" in capsys.readouterr().err
+    (tmp_path / "run.yaml").write_text(GATES.replace("faq", "gone"))
+    assert main(["compare", str(run), "--gates", str(tmp_path / "run.yaml")]) == 2
+    assert "gates[1].task: no task 'gone' is measured; there are faq, tickets" in capsys.readouterr().err
+    assert main(["compare", str(run), "--gate", "--gates", str(tmp_path / "run.yaml")]) == 2
+
+
+def test_seeds_of_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = []
+    for place, scores in enumerate((GOOD, GOOD[::-1], BAD, ODD)):
+        names.append(str(tmp_path / f"{place}.jsonl"))
+        report_of(scores).save(names[-1])
+    assert main(["compare", names[0], names[2], "--seeds", names[1], "--base-seeds", names[3]]) == 0
+    out = capsys.readouterr().out
+    assert "2 and 2 models; between seeds a standard deviation of 0.0 and 17.7 points" in out
+    assert out.startswith("not enough evidence: exact_match on tickets went from 37.5 % to 95.0 %")
+    assert main(["compare", names[0], names[2], "--seeds", names[1]]) == 0
+    assert "2 and 1 models" in capsys.readouterr().out
+
+
+def test_a_difference_too_small_to_matter_is_equivalent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned, base = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    report_of("1" * 400 + "01" * 4).save(tuned)
+    report_of("1" * 400 + "10" * 4).save(base)
+    assert main(["compare", str(tuned), str(base), "--smallest-gain", "0.05"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("equivalent: exact_match on tickets went from")
+    assert "less than 5.0 points either way" in out
+    assert main(["compare", str(tuned), str(base)]) == 0
+    assert capsys.readouterr().out.startswith("not enough evidence")

@@ -169,4 +169,8 @@ def test_weights_count() -> None:
 
 def test_identical_answers_say_nothing() -> None:
     found = paired_means(np.zeros(20))
-    assert (found.p_value, found.interval(0.95), found.detectable(0.95)) == (1.0, (0.0, 0.0), None)
+    assert (found.p_value, found.detectable(0.95), found.rows_for(0.1, 0.95)) == (1.0, None, None)
+    low, high = found.interval(0.95)
+    # if 16.8 % of all pairs differed, 20 would show none of them one time in forty
+    assert (-low, high) == pytest.approx((0.1684, 0.1684), abs=1e-4)
+    assert (1 - high) ** 20 == pytest.approx(0.025)

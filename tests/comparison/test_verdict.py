@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from etude.comparison.gap import measure_gap
-from etude.comparison.verdict import Verdict, compare, compare_all, holm, load_verdicts, save_verdicts
+from etude.comparison.gates import Facts, Gate, judge_gates
+from etude.comparison.verdict import Verdict, compare, compare_all, load_gates, load_verdicts, save_verdicts
 from etude.errors import EtudeError, Problems
 from etude.evaluation.report import ItemResult, Report
 
@@ -166,9 +167,12 @@ def test_answer_interval_and_p_value_never_contradict(
 ) -> None:
     verdict = compare(*planted(*counts), level=level, smallest_gain=smallest_gain)
     significant = verdict.p_value < 1 - level
-    assert significant == (verdict.low > 0 or verdict.high < 0)
+    assert significant == (verdict.low > smallest_gain or verdict.high < 0)
     assert (verdict.answer == "better") == (verdict.low > smallest_gain)
     assert (verdict.answer == "worse") == (verdict.high < 0)
+    assert (verdict.answer == "equivalent") == (
+        verdict.high >= 0 and -smallest_gain < verdict.low and verdict.high < smallest_gain
+    )
     assert verdict.low <= verdict.difference <= verdict.high
 
 
@@ -193,13 +197,6 @@ def test_a_planted_gain_is_found() -> None:
         tuned = np.where(generator.random(200) < 0.3, True, base)
         found += compare(report_of([float(x) for x in tuned]), report_of([float(x) for x in base])).better
     assert found >= 98
-
-
-def test_holm_by_hand() -> None:
-    adjusted, alphas = holm([0.01, 0.04, 0.03, 0.005], 0.05)
-    assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert alphas == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2, 0.05 / 4])
-    assert holm([0.2], 0.05) == ([0.2], [0.05])
 
 
 def test_several_comparisons_are_corrected_and_say_so() -> None:
@@ -238,10 +235,13 @@ def test_verdicts_survive_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "verdict.json"
     save_verdicts(path, verdicts, gap)
     assert load_verdicts(path) == (verdicts, gap)
-    assert set(json.loads(path.read_text())) == {"verdicts", "gap"}
+    assert set(json.loads(path.read_text())) == {"verdicts", "gap", "gates"}
+    assert load_gates(path) == ()
     assert Verdict.from_dict(json.loads(json.dumps(verdicts[0].as_dict()))) == verdicts[0]
-    save_verdicts(path, verdicts)
+    gates = judge_gates([Gate(task="t", better_by=0.1)], {"t": planted(40, 2, 50, 8)}, Facts())
+    save_verdicts(path, verdicts, gates=gates)
     assert load_verdicts(path) == (verdicts, None)
+    assert load_gates(path) == gates
     path.write_text("{}")
     with pytest.raises(EtudeError, match="not a whole verdict file"):
         load_verdicts(path)

@@ -1,4 +1,4 @@
-"""Two reports, paired item by item: better, worse, or not enough evidence."""
+"""Two reports, paired item by item: better, worse, equivalent, or not enough evidence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from etude.errors import EtudeError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from etude.comparison.pairing import Side
     from etude.comparison.verdict import Verdict
     from etude.evaluation.report import Report
 
-STYLES = {"better": "green", "worse": "red", "not enough evidence": "yellow"}
+STYLES = {
+    "better": "green", "worse": "red", "equivalent": "cyan", "not enough evidence": "yellow",
+    "passed": "green", "not passed": "red",
+}  # fmt: skip
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,13 +28,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "base", metavar="B", nargs="?", help="what it is compared with; left out, the base model's reports in run A"
     )
+    parser.add_argument(
+        "--seeds", metavar="A", nargs="+", default=[], help="more runs of A's settings, trained from other seeds"
+    )
+    parser.add_argument(
+        "--base-seeds", metavar="B", nargs="+", default=[], help="more runs of B's settings, trained from other seeds"
+    )
     parser.add_argument("--task", metavar="NAME", help="only this task; all that both have when left out")
     parser.add_argument("--metric", metavar="NAME", help="another item score than the task's primary one")
     parser.add_argument("--level", type=float, default=0.95, help="confidence level (0.95)")
     parser.add_argument(
-        "--smallest-gain", type=float, default=0.0, metavar="G", help="the gain that matters, 0.01 is a point (0)"
-    )
+        "--smallest-gain", type=float, default=0.0, metavar="G",
+        help="the gain that matters, 0.01 is a point (0); differences shown to be smaller are equivalent",
+    )  # fmt: skip
     parser.add_argument("--gate", action="store_true", help="exit 1 unless everything compared is better")
+    parser.add_argument("--gates", metavar="RUN.yaml", help="judge this run file's gates; exit 1 unless all are passed")
     parser.epilog = "Several tasks at once are Holm-corrected: the level holds for all of them together."
 
 
@@ -39,7 +51,13 @@ def run(arguments: Namespace) -> int:
     from etude.cli.terminal import console
     from etude.comparison.verdict import compare_all
 
-    pairs, left_out = find_pairs(arguments.tuned, arguments.base, task=arguments.task)
+    if arguments.gate and arguments.gates:
+        raise EtudeError("--gate and --gates are two ways to say what must hold; give one of them")
+    names, pairs, left_out = find_pairs(
+        [arguments.tuned, *arguments.seeds],
+        [arguments.base, *arguments.base_seeds] if arguments.base else [],
+        task=arguments.task,
+    )
     verdicts = compare_all(
         pairs,
         level=arguments.level,
@@ -51,26 +69,50 @@ def run(arguments: Namespace) -> int:
     console.print(verdicts_table(verdicts))
     if left_out:
         console.print(f"not compared, only on one side: {', '.join(left_out)}", markup=False, soft_wrap=True)
+    if arguments.gates:
+        return _judge_gates(arguments.gates, arguments.tuned, names, pairs)
     return 1 if arguments.gate and not all(verdict.better for verdict in verdicts) else 0
 
 
+def _judge_gates(path: str, tuned: str, names: Sequence[str], pairs: Sequence[tuple[Side, Side]]) -> int:
+    from etude.cli.terminal import console
+    from etude.cycle.gates import gates_of, judged_again
+    from etude.runs.directory import RunDirectory, is_run
+
+    folder = Path(tuned)
+    results = judged_again(gates_of(path), pairs, names, RunDirectory(folder) if is_run(folder) else None)
+    for result in results:
+        console.print(f"gate {result.sentence()}", style=STYLES[result.outcome], markup=False, soft_wrap=True)
+    passed = sum(result.passed for result in results)
+    console.print(f"{passed} of {len(results)} gates passed", markup=False)
+    return 0 if passed == len(results) else 1
+
+
 def find_pairs(
-    tuned: str, base: str | None, *, task: str | None = None
-) -> tuple[list[tuple[Report, Report]], list[str]]:
-    """The (tuned, base) reports that two names stand for, and the tasks that only one of them has."""
-    first = _reports(Path(tuned), of_base=False)
-    if base is None and not Path(tuned).is_dir():
-        raise EtudeError("compare with what?", where=tuned, remedy="give a second report, or a run directory alone")
-    second = _reports(Path(tuned if base is None else base), of_base=base is None)
-    common = [name for name in first if name in second and task in (None, name)]
+    tuned: Sequence[str], base: Sequence[str], *, task: str | None = None
+) -> tuple[list[str], list[tuple[Side, Side]], list[str]]:
+    """The tasks that all of these runs or report files have, each task's two sides, and the tasks that only some have.
+
+    Without a `base` it is the base model's reports in the first run.
+    """
+    if not base and not Path(tuned[0]).is_dir():
+        raise EtudeError("compare with what?", where=tuned[0], remedy="give a second report, or a run directory alone")
+    sides = [
+        [_reports(Path(name), of_base=False) for name in tuned],
+        [_reports(Path(name), of_base=not base) for name in base or tuned[:1]],
+    ]
+    found = [reports for side in sides for reports in side]
+    common = [name for name in found[0] if all(name in reports for reports in found) and task in (None, name)]
     if not common:
         wanted = f"the task {task!r}" if task else "a task"
+        who, both = " and ".join([*tuned, *(base or ["its base"])]), "all" if len(found) > 2 else "both"
         raise EtudeError(
-            f"{tuned} and {base or 'its base'} do not both have {wanted}",
-            remedy=f"the first has {', '.join(first) or 'none'}, the second {', '.join(second) or 'none'}",
+            f"{who} do not {both} have {wanted}",
+            remedy="they have " + "; ".join(", ".join(reports) or "none" for reports in found),
         )
-    left_out = sorted(first.keys() ^ second.keys()) if task is None else []
-    return [(_load(first[name]), _load(second[name])) for name in common], left_out
+    left_out = sorted({name for reports in found for name in reports} - set(common)) if task is None else []
+    pairs = [tuple([_load(reports[name]) for reports in side] for side in sides) for name in common]
+    return common, [(mine, its) for mine, its in pairs], left_out
 
 
 def _reports(place: Path, *, of_base: bool) -> dict[str, Path | Report]:
@@ -97,8 +139,6 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from etude.comparison.verdict import shown_interval, shown_score
-
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for name in ("task", "n", "from", "to", "gain", "p", "items"):
         table.add_column(name, justify="right" if name in ("n", "from", "to", "p") else "left")
@@ -106,9 +146,9 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
         cells = (
             verdict.task,
             f"{verdict.n:,}",
-            shown_score(verdict.base, verdict),
-            shown_score(verdict.tuned, verdict),
-            shown_interval(verdict),
+            verdict.scale.score(verdict.base),
+            verdict.scale.score(verdict.tuned),
+            verdict.scale.interval(verdict.difference, verdict.low, verdict.high),
             f"{verdict.p_value:.2g}",
             ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in verdict.details.items()),
         )

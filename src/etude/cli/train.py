@@ -32,7 +32,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--profile", action="store_true", help="record some updates: where their time goes, in profile.txt of the run"
     )
-    parser.epilog = "Exit code 0 when the run is finished, 75 when it was stopped and can be resumed, 2 on a mistake."
+    parser.epilog = (
+        "Exit code 0 when the run is finished, 1 when it is but a gate is not passed, 75 when it was stopped and can be"
+        " resumed, 2 on a mistake."
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -69,9 +72,11 @@ def _train_stages(stages: list[Stage], command: list[str], arguments: Namespace)
             continue
         print(f"stage {place} of {len(stages)}, {stage.name}:", flush=True)
         resume = arguments.resume and begun
-        fine_tune_and_tell(run_file, command, resume=resume, profile=arguments.profile)
+        code = fine_tune_and_tell(run_file, command, resume=resume, profile=arguments.profile)
         write_stages_page(folder, [stage.name for stage in stages])
         print(flush=True)
+        if code:
+            return code
     before_all_stages([stage.load() for stage in stages], folder, OnTerminal())
     print(f"open {write_stages_page(folder, [stage.name for stage in stages])}  all stages side by side")
     return 0
@@ -88,9 +93,10 @@ def fine_tune_and_tell(run_file: RunFile, command: list[str], *, resume: bool = 
         finished = fine_tune(run_file, command=["etude", *command], resume=resume, profile=profile, show=OnTerminal())
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}\n  {shlex.join(['etude', *command, '--resume'])}") from None
-    if finished is not None:
-        tell(finished)
-    return 0
+    if finished is None:
+        return 0
+    tell(finished)
+    return 0 if all(gate.passed for gate in finished.gates) else 1
 
 
 class OnTerminal:
@@ -119,6 +125,8 @@ def tell(finished: Finished) -> None:
         print("No task was measured before and after, so nothing is proven; add evaluation.tasks to the run file.")
     if finished.gap is not None:
         print(finished.gap.sentence())
+    for gate in finished.gates:
+        print(f"gate {gate.sentence()}")
     for line in finished.profile:
         print(f"profile: {line}")
     minutes, seconds = divmod(round(sum(finished.seconds.values())), 60)

@@ -9,45 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from etude.comparison.power import POWER, connor_rows
 from etude.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap_ratio
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-POWER = 0.8
 _EXACT_ITEMS = 12
 _SIGNS_AT_ONCE = 1 << 22
-
-
-class Evidence(Protocol):
-    """What the paired differences say; whoever asks chooses the level."""
-
-    @property
-    def method(self) -> str: ...
-
-    @property
-    def difference(self) -> float:
-        """Mean gain of the second model over the first."""
-        ...
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided, for no difference; below 1 - level only where the interval at that level leaves zero out."""
-        ...
-
-    @property
-    def details(self) -> Mapping[str, int]: ...
-
-    def interval(self, level: float) -> tuple[float, float]: ...
-
-    def detectable(self, level: float) -> float | None:
-        """Smallest true gain found in 80 % of such comparisons; None where the differences do not tell."""
-        ...
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -97,24 +72,18 @@ class PairedProportions:
         return low, high
 
     def detectable(self, level: float) -> float | None:
-        """By Connor's sample-size formula at the discordance seen (1987, https://doi.org/10.2307/2531961)."""
-        from scipy.special import ndtri
-
-        z_level, z_power = float(ndtri((1 + level) / 2)), float(ndtri(POWER))
-        seen = (self.only_base + self.only_tuned + 1) / (self.n + 2)
-
-        def found(gain: float) -> bool:
-            discordance = max(seen, gain)
-            needed = z_level * math.sqrt(discordance) + z_power * math.sqrt(max(discordance - gain * gain, 0.0))
-            return gain * math.sqrt(self.n) >= needed
-
+        """By Connor's sample-size formula at the discordance seen."""
         low, high = 0.0, 1.0
-        if not found(high):
+        if self.rows_for(high, level) > self.n:
             return 1.0
         while high - low > 1e-9:
             middle = (low + high) / 2
-            low, high = (low, middle) if found(middle) else (middle, high)
+            low, high = (low, middle) if self.rows_for(middle, level) <= self.n else (middle, high)
         return high
+
+    def rows_for(self, gain: float, level: float) -> float:
+        seen = (self.only_base + self.only_tuned + 1) / (self.n + 2)
+        return connor_rows(gain, discordance=seen, level=level)
 
 
 def exact_mcnemar(only_base: int, only_tuned: int) -> float:
@@ -127,11 +96,13 @@ def exact_mcnemar(only_base: int, only_tuned: int) -> float:
 
 def _tango_limit(gained: int, lost: int, n: int, z: float) -> float:
     """Lower limit: the smallest gain that the score test at `z` does not reject."""
-    low, high = -1.0, (gained - lost) / n
-    while high - low > 1e-12:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _tango_score(gained, lost, n, middle) > z else (low, middle)
-    return low
+    from scipy.optimize import brentq
+
+    def beyond(gain: float) -> float:
+        return min(_tango_score(gained, lost, n, gain), _FAR) - z
+
+    seen = (gained - lost) / n
+    return float(brentq(beyond, -1.0, seen, xtol=1e-12)) if beyond(-1.0) > 0 > beyond(seen) else seen
 
 
 def _tango_score(gained: int, lost: int, n: int, gain: float) -> float:
@@ -151,13 +122,24 @@ class PairedMeans:
     """Scores of any kind twice: paired bootstrap interval with a sign-flip test.
 
     `gains` are the items' differences, `weights` what each item counts (perplexity: its tokens), both of shape n ≥ 2.
+    Where items come in groups each group is one pair, with the mean gain and the summed weight of its items: whole
+    groups are resampled and change sign.
     """
 
     gains: NDArray[np.float64]
     weights: NDArray[np.float64]
+    items: int | None = None
+    """How many items the pairs hold, where they are groups."""
+    largest: float = 1.0
+    """The largest difference that an item could show; it bounds the interval where no item shows any."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """`details` of the items, where the pairs are groups."""
     resamples: int = RESAMPLES
     seed: int = 0
-    method = "paired bootstrap"
+
+    @property
+    def method(self) -> str:
+        return "paired bootstrap" if self.items is None else f"paired bootstrap over {len(self.gains):,} groups"
 
     @cached_property
     def _bootstrap(self) -> Bootstrap:
@@ -169,8 +151,7 @@ class PairedMeans:
 
     @property
     def details(self) -> Mapping[str, int]:
-        up, down = int((self.gains > 0).sum()), int((self.gains < 0).sum())
-        return {"tuned_better": up, "base_better": down, "equal": len(self.gains) - up - down}
+        return self.counts or gain_counts(self.gains)
 
     @cached_property
     def p_value(self) -> float:
@@ -178,6 +159,11 @@ class PairedMeans:
         return max(flipped, self._bootstrap.p_value())
 
     def interval(self, level: float) -> tuple[float, float]:
+        """The bootstrap's. Where no pair differs: how much the mean could be if the pairs that differ were missed."""
+        if not self.gains.any():
+            missed = (1 - level) / 2
+            most = self.largest * (1 - missed ** (1 / len(self.gains)))
+            return -most, most
         return self._bootstrap.interval(level)
 
     def detectable(self, level: float) -> float | None:
@@ -189,6 +175,17 @@ class PairedMeans:
         if error == 0:
             return None
         return float(stdtrit(n - 1, (1 + level) / 2) + stdtrit(n - 1, POWER)) * error
+
+    def rows_for(self, gain: float, level: float) -> float | None:
+        found = self.detectable(level)
+        items = len(self.gains) if self.items is None else self.items
+        return None if found is None else items * (found / gain) ** 2
+
+
+def gain_counts(gains: NDArray[np.float64]) -> dict[str, int]:
+    """On how many items each side is ahead."""
+    up, down = int((gains > 0).sum()), int((gains < 0).sum())
+    return {"tuned_better": up, "base_better": down, "equal": len(gains) - up - down}
 
 
 def sign_flip(differences: NDArray[np.float64], *, flips: int = RESAMPLES, seed: int = 0) -> float:

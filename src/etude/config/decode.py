@@ -81,7 +81,7 @@ class Decoder:
             self.found.extend(missing_files(complete, self.path.parent, not_yet=self.not_yet))
         if len(complete) == len(SECTIONS) and not self.found:
             loaded = RunFile(**complete)  # type: ignore[arg-type]  # each section was decoded as its field's type
-            self.found.extend((tuple(setting.split(".")), wrong) for setting, wrong in loaded.problems())
+            self.found.extend((_place(setting), wrong) for setting, wrong in loaded.problems())
             if not self.found:
                 return loaded
         raise Problems(f"{self.path}, stage {self.of}" if self.of else str(self.path), self._lines())
@@ -181,7 +181,7 @@ class Decoder:
 
     def _check_ranges(self, decoded: object, where: Where) -> None:
         if isinstance(decoded, Checked):
-            self.found.extend(((*where, *setting.split(".")), wrong) for setting, wrong in decoded.problems())
+            self.found.extend(((*where, *_place(setting)), wrong) for setting, wrong in decoded.problems())
 
     def _lines(self) -> list[str]:
         ordered = sorted(dict.fromkeys(self.found), key=lambda problem: self._line(problem[0]) or 1_000_000)
@@ -202,6 +202,11 @@ class Decoder:
 
     def _from_command_line(self, where: Where) -> bool:
         return any(where[: len(given)] == given or given[: len(where)] == where for given in self.overridden)
+
+
+def _place(setting: str) -> Where:
+    """`rewards.0.kind` as the document knows it."""
+    return tuple(int(part) if part.isdigit() else part for part in setting.split("."))
 
 
 def _spelled_out(tree: dict[str, Plain]) -> dict[str, Plain]:

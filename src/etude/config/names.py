@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 
+from etude.comparison.gates import Gate
 from etude.config.kinds import DEFAULT_KINDS, TABLES, kind_class
 from etude.data.options import DataOptions
 from etude.evaluation.options import EvaluationOptions
@@ -15,9 +16,10 @@ from etude.planning.options import PlanningOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
+from etude.yaml_text import Plain
 
-PLAIN = {"target": "any", "output": ""}
-"""Keys that hold one value, and what is taken for them where they are left out."""
+PLAIN: Mapping[str, Plain] = {"target": "any", "output": "", "gates": []}
+"""Keys that hold one value or a list, and what is taken for them where they are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ SECTIONS: Mapping[str, Section] = {
     "evaluation": Section(EvaluationOptions),
     "logging": Section(LoggingOptions),
     "planning": Section(PlanningOptions),
+    "gates": Section(tuple[Gate, ...]),
     "target": Section(Target),  # type: ignore[arg-type]  # a choice of words
     "output": Section(str),
 }

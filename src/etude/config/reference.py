@@ -130,6 +130,9 @@ def _page() -> Iterator[str]:
             if f"{name}.steps" in TABLES:
                 yield f"Each of `{name}.steps` is one of these:\n"
                 yield from _kinds(f"{name}.steps")
+        elif get_origin(section.type) is tuple:
+            yield "A list; each entry has\n"
+            yield from _table(get_args(section.type)[0])
         elif name in PLAIN:
             default = f"`{PLAIN[name]}`" if PLAIN[name] else "named after the run file"
             yield f"{words(section.type)}; {default} when left out.\n"

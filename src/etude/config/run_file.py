@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from etude import yaml_text
+from etude.comparison.gates import Gate
 from etude.data.options import DataOptions
 from etude.evaluation.options import EvaluationOptions
 from etude.exporting.targets import Target, obstacles
@@ -51,6 +52,8 @@ class RunFile:
     """Which trackers follow the run, beside its own files."""
     planning: PlanningOptions = field(default_factory=PlanningOptions)
     """What is checked before the run, and the price of its time."""
+    gates: tuple[Gate, ...] = ()
+    """What the result must show; `etude train` and `etude compare --gates` exit with 1 where a gate is not passed."""
     target: Target = "any"
     """Where the result will be served; what that server could not load is refused before training."""
     output: str
@@ -71,6 +74,10 @@ class RunFile:
             )
         if self.data.trusted_pairs is not None and Preference not in self.objective.learns_from:
             found.append(("data.trusted_pairs", f"{type(self.objective).__name__} learns from no pairs; leave it out"))
+        for place, gate in enumerate(self.gates):
+            found += [(f"gates.{place}.{setting}", says) for setting, says in gate.problems()]
+            if gate.figure is None and not self.evaluation.base:
+                found.append((f"gates.{place}", "compares with the base, and evaluation.base is false"))
         found += [(one.setting, one.says) for one in obstacles(self.target, self.technique) if one.refused]
         return found
 

@@ -11,16 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from etude import durable
-from etude.batch import Sample
 from etude.comparison.gap import Gap
-from etude.comparison.verdict import Verdict, compare_all, save_verdicts
+from etude.comparison.gates import GateResult, refuse_unknown
+from etude.comparison.verdict import Verdict, save_verdicts
 from etude.config import RunFile, dump
 from etude.cycle.after import gap_of
 from etude.cycle.alarms import Alarms
 from etude.cycle.before import look_before
 from etude.cycle.foresee import Foreseen, foresee
-from etude.cycle.heldout_pairs import HELDOUT_PAIRS, measured_pairs, pairs_to_measure
-from etude.cycle.measure import Measuring, measure, tasks_of
+from etude.cycle.gates import compared, own_tasks
+from etude.cycle.heldout_pairs import measured_with_pairs, pairs_to_measure
+from etude.cycle.measure import Measuring, tasks_of
 from etude.cycle.online import HeldoutReward, measured_reward
 from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
@@ -29,11 +30,10 @@ from etude.cycle.sources import attached, sources_of
 from etude.cycle.start import make_ready
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError, Interrupted, Problems, StorageError
-from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task
 from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
-from etude.models.loaded import LoadedModel, Subject
+from etude.models.loaded import LoadedModel
 from etude.pages.report import write_report
 from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
@@ -62,6 +62,7 @@ class Finished:
     trained: Trained
     verdicts: tuple[Verdict, ...]
     gap: Gap | None
+    gates: tuple[GateResult, ...]
     seconds: Mapping[str, float]
     profile: tuple[str, ...] = ()
     """The main lines of `profile.txt`, where one was asked for."""
@@ -191,6 +192,8 @@ def _lead(work: _Work) -> Finished:
     with work.phase("prepare"):
         tasks = tasks_of(run_file)
         prepared = _prepared(work, [task for task, _ in tasks.values()])
+        pairs = pairs_to_measure(run_file, prepared, [task for task, _ in tasks.values()])
+        refuse_unknown(run_file.gates, [*tasks, *own_tasks(run_file, pairs)])
     with work.phase("foresee"):
         foreseen = _foreseen(run_file, prepared, show)
     with work.phase("load"):
@@ -198,8 +201,7 @@ def _lead(work: _Work) -> Finished:
         model = load(run_file.model, held=run_file.technique.base_held_as)
     manifest = _begin(work, prepared, model, foreseen, parent)
     with work.phase("measure base"):
-        pairs = pairs_to_measure(run_file, prepared, [task for task, _ in tasks.values()])
-        before = _measured(measuring, model, tasks, pairs, base=True) if run_file.evaluation.base else {}
+        before = measured_with_pairs(measuring, model, tasks, pairs, base=True) if run_file.evaluation.base else {}
     with work.phase("attach"):
         policy = attached(run_file, model, prepared)
         source, heldout = sources_of(run_file, policy, prepared, run.path)
@@ -215,13 +217,13 @@ def _lead(work: _Work) -> Finished:
     policy.save(weights)
     policy.load(weights)  # what was saved is what is measured
     with work.phase("measure tuned"):
-        after = _measured(measuring, policy, tasks, pairs, base=False)
+        after = measured_with_pairs(measuring, policy, tasks, pairs, base=False)
         if isinstance(heldout, HeldoutReward):
             after["reward"] = measured_reward(heldout, run, policy.name, base=False, beside=before["reward"])
     with work.phase("measure gap"):
         gap = None if run_file.objective.online else gap_of(policy, prepared, run_file.objective, show)
-    verdicts = compare_all([(after[name], before[name]) for name in after if name in before]) if before else ()
-    save_verdicts(run.verdict_file, verdicts, gap)
+    verdicts, gates = compared(run_file, run, before, after, training_seconds=work.seconds["train"])
+    save_verdicts(run.verdict_file, verdicts, gap, gates)
     manifest = _noted(work, manifest, trained, actual)
     manifest.save(run.path)
     if foreseen is not None and not work.resume:
@@ -230,23 +232,7 @@ def _lead(work: _Work) -> Finished:
     manifest.finished(run.path).save(run.path)
     _index(run, show)
     lines = work.profile.lines if work.profile else ()
-    return Finished(run, trained, tuple(verdicts), gap, dict(work.seconds), lines)
-
-
-def _measured(
-    measuring: Measuring,
-    subject: Subject,
-    tasks: Mapping[str, tuple[Task, str]],
-    pairs: Sequence[Sample],
-    *,
-    base: bool,
-) -> dict[str, Report]:
-    """Reports on the tasks, and on the pairs that the run held out."""
-    reports = measure(measuring, subject, tasks, base=base)
-    if pairs:
-        known = base and measuring.resume
-        reports[HELDOUT_PAIRS] = measured_pairs(pairs, measuring.run, subject, base=base, known=known)
-    return reports
+    return Finished(run, trained, verdicts, gap, gates, dict(work.seconds), lines)
 
 
 def _prepared(work: _Work, tasks: Sequence[Task]) -> Prepared:

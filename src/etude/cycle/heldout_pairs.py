@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from etude import durable
 from etude.batch import Sample, TokenRow
 from etude.config import RunFile
+from etude.cycle.measure import Measuring, measure
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError
 from etude.evaluation.intervals import mean_interval
@@ -31,6 +32,22 @@ def pairs_to_measure(run_file: RunFile, prepared: Prepared, tasks: Sequence[Task
     if Preference not in run_file.objective.learns_from or any(task.metric == PREFERENCE for task in tasks):
         return ()
     return prepared.heldout[:MOST_PAIRS]
+
+
+def measured_with_pairs(
+    measuring: Measuring,
+    subject: Subject,
+    tasks: Mapping[str, tuple[Task, str]],
+    pairs: Sequence[Sample],
+    *,
+    base: bool,
+) -> dict[str, Report]:
+    """Reports on the tasks, and on the pairs that the run held out."""
+    reports = measure(measuring, subject, tasks, base=base)
+    if pairs:
+        known = base and measuring.resume
+        reports[HELDOUT_PAIRS] = measured_pairs(pairs, measuring.run, subject, base=base, known=known)
+    return reports
 
 
 def measured_pairs(

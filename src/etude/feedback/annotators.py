@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Literal
 
-from etude.comparison.verdict import holm
+from etude.comparison.judgement import step_down
 from etude.evaluation.intervals import bootstrap_ratio, wilson
 from etude.feedback.agreement import Units, last_said
 from etude.feedback.judgements import Choice, Grade, Messages
@@ -195,8 +195,8 @@ def _leniency(grades: Sequence[Grade]) -> dict[str, Measure]:
 
 def _corrected(found: Mapping[str, Measure]) -> dict[str, Measure]:
     tested = {name: one for name, one in found.items() if one.p_value is not None and not math.isnan(one.p_value)}
-    adjusted, _ = holm([one.p_value or 0.0 for one in tested.values()], ALPHA)
-    values = dict(zip(tested, adjusted, strict=True))
+    judged = step_down([(one.p_value or 0.0,) for one in tested.values()], ALPHA)
+    values = {name: one.adjusted for name, one in zip(tested, judged, strict=True)}
     return {
         name: Measure(one.value, one.low, one.high, one.n, one.expected, values.get(name))
         for name, one in found.items()

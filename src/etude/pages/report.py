@@ -57,6 +57,7 @@ def render(run: RunFiles) -> str:
             run=run,
             about=_about(run),
             headline=verdicts.headline(run),
+            gates=verdicts.gate_lines(run),
             tiles=verdicts.tiles(run, train_seconds=facts.train_seconds(run)),
             learning=learning(run),
             tasks=[task_section(task, place) for place, task in enumerate(run.tasks)],

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from etude.comparison.gap import Gap
-from etude.comparison.verdict import Verdict, load_verdicts
+from etude.comparison.gates import GateResult
+from etude.comparison.verdict import Verdict, load_gates, load_verdicts
 from etude.errors import EtudeError, RunError
 from etude.evaluation.report import Report
 from etude.pages.figures import Curve
@@ -75,6 +76,7 @@ class RunFiles:
     tasks: tuple[TaskReports, ...]
     verdicts: tuple[Verdict, ...]
     gap: Gap | None
+    gates: tuple[GateResult, ...]
     notices: tuple[str, ...]
 
     def setting(self, path: str) -> Any:
@@ -107,6 +109,7 @@ def read_run_files(folder: Path) -> RunFiles:
         tasks=_tasks(run.reports, [verdict.task for verdict in verdicts], notices),
         verdicts=verdicts,
         gap=gap,
+        gates=_gates(run.verdict_file),
         notices=tuple(notices),
     )
 
@@ -252,3 +255,11 @@ def _verdicts(path: Path, notices: list[str]) -> tuple[tuple[Verdict, ...], Gap 
     except EtudeError as error:
         notices.append(f"{path.name}: {error.found}")
         return (), None
+
+
+def _gates(path: Path) -> tuple[GateResult, ...]:
+    """What is wrong with the file has been said with its verdicts."""
+    try:
+        return load_gates(path)
+    except EtudeError:
+        return ()

@@ -1,4 +1,4 @@
-"""The answer on top of the page: better, worse or not enough evidence, in one sentence with its interval."""
+"""The answer on top of the page: better, worse, equivalent or not enough evidence, in a sentence with its interval."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from etude.pages.wording import duration, number, p_value, percent, points, scor
 
 Tone = Literal["good", "bad", "unsure", "none"]
 
-TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "not enough evidence": "unsure"}
+TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "equivalent": "none", "not enough evidence": "unsure"}
+GATE_TONES: dict[str, Tone] = {"passed": "good", "not passed": "bad", "not enough evidence": "unsure"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Card:
 
 
 @dataclass(frozen=True)
+class GateLine:
+    """One gate of the run file, and how it went."""
+
+    tone: Tone
+    outcome: str
+    condition: str
+    found: str
+
+
+@dataclass(frozen=True)
 class Headline:
     """What the whole page says."""
 
@@ -68,6 +79,19 @@ def headline(run: RunFiles) -> Headline:
     text = f"{said[0].capitalize()}{''.join(f', {more}' for more in said[1:])} of {len(cards)} tasks"
     tones = {found.tone for found in cards}
     return Headline(tones.pop() if len(tones) == 1 else "none", text, None, cards)
+
+
+def gate_lines(run: RunFiles) -> tuple[GateLine, ...]:
+    """The gates in the run file's order."""
+    return tuple(
+        GateLine(
+            tone=GATE_TONES.get(gate.outcome, "none"),
+            outcome=gate.outcome,
+            condition=gate.condition,
+            found=signed(f"{gate.found}; {gate.note}" if gate.note else gate.found),
+        )
+        for gate in run.gates
+    )
 
 
 def _why_none(run: RunFiles) -> str:
@@ -99,12 +123,13 @@ def card(verdict: Verdict) -> Card:
         between = "unknown"
     test = f"{verdict.method} {p_value(verdict.p_value)}"
     among = f", corrected for {verdict.comparisons} comparisons" if verdict.comparisons > 1 else ""
+    groups = f" in {verdict.groups:,} groups" if verdict.groups is not None else ""
     return Card(
         task=verdict.task,
         tone=TONES.get(verdict.answer, "none"),
         answer=verdict.answer.capitalize(),
         change=f"{name} {shown(verdict.base, verdict)} → {shown(verdict.tuned, verdict)}",
-        evidence=f"{gain}, {level} interval {between}, n\u202f=\u202f{verdict.n:,} ({test}{among})",
+        evidence=f"{gain}, {level} interval {between}, n\u202f=\u202f{verdict.n:,}{groups} ({test}{among})",
         counts=_counts(verdict),
         note=_note(verdict),
         strip=_strip(verdict) if all(map(math.isfinite, ends)) else None,
@@ -138,13 +163,9 @@ def _counts(verdict: Verdict) -> tuple[tuple[str, int], ...]:
 
 
 def _note(verdict: Verdict) -> str | None:
-    if verdict.answer != "not enough evidence":
-        return None
-    if verdict.low > 0:
-        return f"A gain, but it may be smaller than the {_gain(verdict.smallest_gain, verdict)} asked for."
-    if verdict.detectable is None:
-        return None
-    return f"This many items would have shown a gain of {_gain(verdict.detectable, verdict)} four times in five."
+    """What stands behind the answer: the verdict's own words as sentences."""
+    said = [f"{note[0].upper()}{note[1:]}." for note in verdict.notes()]
+    return signed(" ".join(said)) if said else None
 
 
 def _strip(verdict: Verdict) -> Strip:

@@ -66,7 +66,7 @@ def _measure(arguments: Namespace, given: RunFile, without: str, augmented: str)
         overrides = [f"data.train={rows}", f"output={output}"]
         run_file = load_run_file(arguments.measure, overrides)
         fine_tune_and_tell(run_file, ["train", arguments.measure, *overrides])
-    pairs, _ = find_pairs(augmented, without)
+    _, pairs, _ = find_pairs([augmented], [without])
     console.print(f"\nwith the made rows ({augmented}) against without ({without}):", markup=False)
     for verdict in compare_all(pairs):
         console.print(verdict.sentence(), style=STYLES[verdict.answer], markup=False, soft_wrap=True)
