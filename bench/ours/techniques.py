@@ -19,7 +19,7 @@ from etude.cycle.sources import prepare_policy
 from etude.data.batches import OfflineBatches
 from etude.data.options import DataOptions
 from etude.evaluation.harness import evaluate
-from etude.evaluation.tasks import Task
+from etude.evaluation.tasks import task_from
 from etude.models.load import load
 from etude.models.loaded import Subject
 from etude.models.options import ModelOptions
@@ -86,7 +86,7 @@ def saved_megabytes(policy: Policy) -> float:
 
 
 def quality(subject: Subject, task: dict[str, Any]) -> dict[str, Any]:
-    report = evaluate(subject, Task(**task), batch_rows=ANSWER_ROWS)
+    report = evaluate(subject, task_from(task), batch_rows=ANSWER_ROWS)
     low, high = report.intervals[report.metric]
     scores = [item.scores[report.metric] for item in report.items]
     return {"quality": report.summary[report.metric], "low": low, "high": high, "scores": scores}

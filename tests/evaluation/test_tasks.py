@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from etude.errors import ConfigError, Problems
+from etude.evaluation.metrics.json_fields import JsonFields
+from etude.evaluation.metrics.label import Label
+from etude.evaluation.metrics.regex import Regex
 from etude.evaluation.tasks import Task, as_task, load_task
 
 if TYPE_CHECKING:
@@ -38,9 +41,8 @@ def test_a_whole_task_is_read(tmp_path: Path) -> None:
     assert task == Task(
         name="intents",
         data=str(tmp_path / "test.csv"),
-        metric="label",
+        metric=Label(labels=("no", "on", "a b")),
         format="prompt-completion",
-        labels=("no", "on", "a b"),
         columns={"prompt": "Query: {text}", "completion": "category"},
         system="Be brief.",
         max_new_tokens=24,
@@ -65,7 +67,6 @@ def test_everything_wrong_is_said_at_once_with_line_cause_and_nearest_name(tmp_p
     assert "datta (line 2): unknown setting; did you mean 'data'?" in found
     assert "metric (line 3): 'exact_macth' is unknown; did you mean 'exact_match'?" in found
     assert "max_new_tokens (line 4): expected a whole number, got 'many'" in found
-    assert "labels (line 6): expected a list, got 'yes please'" in found
     assert "name (line 1): expected a text, got 3; put it in quotes" in found
     assert "data: missing; every task needs it" in found
     assert "columns.prompt (line 7): expected a text, got 4; put it in quotes" in found
@@ -78,7 +79,10 @@ def test_everything_wrong_is_said_at_once_with_line_cause_and_nearest_name(tmp_p
     [
         ("metric: json\nlabels: [a]", "only the metric 'label' reads it"),
         ("metric: label\nfields: [a]", "only the metric 'json' reads it"),
-        ("metric: label\npattern: a", "only the metric 'regex' reads it"),
+        ("metric: label\npattern: a", "only the metric 'regex' or 'style' reads it"),
+        ("metric: label\nlabels: yes please", "labels (line 4): expected a list, got 'yes please'"),
+        ("metric: mine.py:f\nseconds: 0", "must be above 0"),
+        ("metric: mine.py", "is unknown"),
         ("metric: regex", "needs one"),
         ("metric: regex\npattern: 'a('", "is not a regular expression"),
         ("metric: regex\npattern: '(a)(b)'", "has 2 groups"),
@@ -111,7 +115,7 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
 
 
 def test_a_task_made_in_code_is_checked_too() -> None:
-    fine = Task(name="a", data="b", metric="json")
+    fine = Task(name="a", data="b", metric=JsonFields())
     assert as_task(fine) is fine
-    with pytest.raises(Problems, match="labels"):
-        as_task(Task(name="a", data="b", metric="json", labels=("x",)))
+    with pytest.raises(Problems, match="pattern"):
+        as_task(Task(name="a", data="b", metric=Regex()))

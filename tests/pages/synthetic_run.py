@@ -12,9 +12,9 @@ from typing import Any
 from etude.comparison.gap import Gap
 from etude.comparison.verdict import compare_all, save_verdicts
 from etude.evaluation.intervals import bootstrap_ratio, mean_interval
-from etude.evaluation.json_fields import JsonFields
-from etude.evaluation.labels import Labels
-from etude.evaluation.metrics import Metric
+from etude.evaluation.metrics.base import Metric
+from etude.evaluation.metrics.json_fields import JsonFields
+from etude.evaluation.metrics.label import Label
 from etude.evaluation.report import ItemResult, Report
 from etude.runs.manifest import BaseModel, DataSource, Manifest
 
@@ -173,7 +173,7 @@ def intents(rows: int, num_labels: int, seed: int) -> tuple[Report, Report]:
         prompt = f"Which intent? Why was my {labels[place]} declined?"
         base.append((prompt, labels[place], chance.choice([labels[0], labels[place], "I am not sure.", labels[2]])))
         tuned.append((prompt, labels[place], labels[place] if chance.random() < 0.88 else near))
-    metric = Labels(labels=labels)
+    metric = Label(labels=labels)
     return report("intents", base, metric, subject="base"), report("intents", tuned, metric, subject="runs/my tickets")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from etude.comparison.verdict import compare, load_verdicts, save_verdicts
 from etude.errors import RunError
-from etude.evaluation.labels import Labels
+from etude.evaluation.metrics.label import Label
 from etude.evaluation.report import Report
 from etude.pages.report import render, write_report
 from etude.pages.run_files import read_run_files
@@ -239,7 +239,7 @@ def test_white_space_of_texts_is_kept(html: str) -> None:
 def test_hostile_text_is_shown_not_obeyed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "reports").mkdir(parents=True)
-    labels = Labels(labels=(HOSTILE.replace("\ud800", ""), "b"))
+    labels = Label(labels=(HOSTILE.replace("\ud800", ""), "b"))
     answers = [(f"prompt {HOSTILE}", label, answer) for label in labels.labels for answer in (*labels.labels, HOSTILE)]
     reports = [synthetic_run.report("intents", answers, labels, subject=side) for side in ("base", HOSTILE)]
     for name, report in zip(("intents.base", "intents"), reports, strict=True):

@@ -47,6 +47,8 @@ def run(arguments: Namespace) -> int:
     if arguments.save:
         report.save(arguments.save)
     console.print(scores_table(report))
+    if report.seconds:
+        console.print(speed_line(report), markup=False, style="dim")
     for line in remarks(report):
         console.print(line, markup=False, style="yellow")
     for item in samples(report):
@@ -79,6 +81,16 @@ def _shown(report: Report, name: str, value: float) -> str:
     if name in LENGTHS:
         return f"{value:,.1f}".removesuffix(".0")
     return f"{100 * value:.1f} %" if report.higher_is_better else f"{value:.4f}"
+
+
+def speed_line(report: Report) -> str:
+    """How fast the answers came."""
+    seconds, tokens = report.seconds or 0.0, sum(item.answer_tokens for item in report.items)
+    each = [item.seconds for item in report.items if item.seconds is not None]
+    return (
+        f"{seconds:,.1f} s, {seconds / len(report.items):,.2f} s an answer (the slowest came after {max(each):,.2f} s "
+        f"in its batch), {tokens / seconds:,.0f} tokens a second"
+    )
 
 
 def remarks(report: Report) -> list[str]:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("etude.cli.evaluate", "measure a model or a run on a task"),
     "power": ("etude.cli.power", "before evaluating: the gain that so many items can show, and how many are enough"),
     "compare": ("etude.cli.compare", "two reports, paired: better, worse, equivalent, or not enough evidence"),
+    "report": ("etude.cli.report", "gain against forgetting of several runs; what one run has memorised"),
     "export": ("etude.cli.export", "write a model for other tools, proven to answer as the trained one does"),
     "chat": ("etude.cli.chat", "talk to a model or a run"),
     "runs": ("etude.cli.runs", "list, show and compare runs"),

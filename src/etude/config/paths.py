@@ -11,6 +11,7 @@ from typing import Any
 from etude.data.options import DataOptions
 from etude.data.sources import REFUSED, ROWS, TEXTS
 from etude.evaluation.options import EvaluationOptions
+from etude.evaluation.retention import SUITE
 from etude.models.options import ModelOptions
 from etude.objectives.distill import Distill
 from etude.sampling.rewards.options import JudgeOptions, RewardOptions
@@ -37,7 +38,8 @@ def _resolved(section: object, folder: Path) -> object:
         steps = tuple(_step_resolved(step, folder) for step in section.steps)
         return replace(section, train=train, holdout=holdout, steps=steps, trusted_pairs=trusted)
     if isinstance(section, EvaluationOptions):
-        return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks))
+        own = tuple(name if name in SUITE else _absolute(name, folder) for name in section.retention)
+        return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks), retention=own)
     if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
         return replace(section, name=_absolute(section.name, folder))
     if isinstance(section, RolloutOptions):
@@ -111,6 +113,8 @@ def missing_files(
         named.update(_data_files(data, folder))
     if isinstance(evaluation, EvaluationOptions):
         named.update({("evaluation", "tasks", index): task for index, task in enumerate(evaluation.tasks)})
+        probes = {("evaluation", "retention", at): name for at, name in enumerate(evaluation.retention)}
+        named.update({where: name for where, name in probes.items() if name not in SUITE})
     objective = sections.get("objective")
     if isinstance(objective, Distill) and Path(objective.teacher).is_absolute():
         named["objective", "teacher"] = objective.teacher

@@ -15,7 +15,6 @@ from etude.data.read import read
 from etude.data.render import Renderer
 from etude.data.swapped import check_labels
 from etude.errors import DataError
-from etude.evaluation.preferences import PREFERENCE
 from etude.evaluation.tasks import Task
 from etude.models.load import load_tokenizer
 from etude.records import Preference
@@ -67,7 +66,7 @@ def _trusted(run_file: RunFile, tasks: Sequence[Task], tokenizer: PreTrainedToke
     """Where trusted pairs come from, and they: the user's, else those of the tasks that measure preferences."""
     name, sources = "data.trusted_pairs", [(run_file.data.trusted_pairs, run_file.data.format)]
     if run_file.data.trusted_pairs is None:
-        measured = [task for task in tasks if task.metric == PREFERENCE and not task.columns]
+        measured = [task for task in tasks if task.metric.asks == "pairs" and not task.columns]
         sources = [(task.data, task.format) for task in measured]
         name = ", ".join(f"the task {task.name}" for task in measured)
     renderer = Renderer(tokenizer)

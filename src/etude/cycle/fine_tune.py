@@ -23,6 +23,7 @@ from etude.cycle.gates import compared, own_tasks
 from etude.cycle.heldout_pairs import measured_with_pairs, pairs_to_measure
 from etude.cycle.measure import Measuring, tasks_of
 from etude.cycle.online import HeldoutReward, measured_reward
+from etude.cycle.retention import Retaining, probes_of
 from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
@@ -190,7 +191,7 @@ def _lead(work: _Work) -> Finished:
     with work.phase("start"):
         parent = make_ready(run_file.model)
     with work.phase("prepare"):
-        tasks = tasks_of(run_file)
+        tasks, retaining = tasks_of(run_file), Retaining(measuring, probes_of(run_file))
         prepared = _prepared(work, [task for task, _ in tasks.values()])
         pairs = pairs_to_measure(run_file, prepared, [task for task, _ in tasks.values()])
         refuse_unknown(run_file.gates, [*tasks, *own_tasks(run_file, pairs)])
@@ -202,6 +203,7 @@ def _lead(work: _Work) -> Finished:
     manifest = _begin(work, prepared, model, foreseen, parent)
     with work.phase("measure base"):
         before = measured_with_pairs(measuring, model, tasks, pairs, base=True) if run_file.evaluation.base else {}
+        retaining.measure_before(model)
     with work.phase("attach"):
         policy = attached(run_file, model, prepared)
         source, heldout = sources_of(run_file, policy, prepared, run.path)
@@ -218,6 +220,7 @@ def _lead(work: _Work) -> Finished:
     policy.load(weights)  # what was saved is what is measured
     with work.phase("measure tuned"):
         after = measured_with_pairs(measuring, policy, tasks, pairs, base=False)
+        retaining.measure_after(policy, prepared)
         if isinstance(heldout, HeldoutReward):
             after["reward"] = measured_reward(heldout, run, policy.name, base=False, beside=before["reward"])
     with work.phase("measure gap"):

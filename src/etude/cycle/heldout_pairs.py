@@ -29,7 +29,7 @@ MOST_PAIRS = 400
 
 def pairs_to_measure(run_file: RunFile, prepared: Prepared, tasks: Sequence[Task]) -> Sequence[Sample]:
     """The held-out pairs of a run whose tasks measure no preferences themselves."""
-    if Preference not in run_file.objective.learns_from or any(task.metric == PREFERENCE for task in tasks):
+    if Preference not in run_file.objective.learns_from or any(task.metric.asks == "pairs" for task in tasks):
         return ()
     return prepared.heldout[:MOST_PAIRS]
 

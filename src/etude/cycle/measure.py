@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,29 +26,44 @@ class Measuring:
     evaluation: EvaluationOptions
     show: Show
     resume: bool
+    retention: bool = False
+    """Whether the tasks are probes of what a model should still know."""
 
 
-def tasks_of(run_file: RunFile) -> dict[str, tuple[Task, str]]:
-    """The tasks by name, each with the hash of its rows: what is wrong with one is said before hours of training."""
-    found: dict[str, tuple[Task, str]] = {}
-    for path in run_file.evaluation.tasks:
+TaskRows = tuple[Task, str]
+"""A task and the hash of its rows."""
+
+
+def tasks_of(run_file: RunFile) -> dict[str, TaskRows]:
+    """The tasks by name: what is wrong with one is said before hours of training."""
+    return named_tasks(run_file.evaluation.tasks, "evaluation.tasks")
+
+
+def named_tasks(paths: Sequence[str], setting: str) -> dict[str, TaskRows]:
+    """The tasks of these files, their rows read once.
+
+    Raises:
+        ConfigError: two tasks have the same name.
+    """
+    found: dict[str, TaskRows] = {}
+    for path in paths:
         task = as_task(path)
         if task.name in found:
-            raise ConfigError(f"two tasks are called {task.name!r}", where="evaluation.tasks", remedy="rename one")
+            raise ConfigError(f"two tasks are called {task.name!r}", where=setting, remedy="rename one")
         found[task.name] = (task, check_rows(task))
     return found
 
 
-def measure(
-    measuring: Measuring, subject: Subject, tasks: Mapping[str, tuple[Task, str]], *, base: bool
-) -> dict[str, Report]:
+def measure(measuring: Measuring, subject: Subject, tasks: Mapping[str, TaskRows], *, base: bool) -> dict[str, Report]:
     """A report for each task; the base's that a resumed run has already is not made again."""
     reports: dict[str, Report] = {}
     evaluation = measuring.evaluation
     which = "base" if base else "tuned"
+    folder = measuring.run.report("any", retention=measuring.retention).parent
     durable.make_directory(measuring.run.reports, exist_ok=True)
+    durable.make_directory(folder, exist_ok=True)
     for name, (task, rows_sha256) in tasks.items():
-        path = measuring.run.report(name, base=base)
+        path = measuring.run.report(name, base=base, retention=measuring.retention)
         known = _known(path, task, rows_sha256, limit=evaluation.limit) if base and measuring.resume else None
         if known is not None:
             reports[name] = known

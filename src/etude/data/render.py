@@ -109,6 +109,11 @@ class Renderer:
         plan = self._chat(messages, answer=True)
         return self.encode((plan,))[0].tokens
 
+    def text(self, text: str) -> tuple[int, ...]:
+        """The beginning of a plain text, which something is to continue: the row's without its end."""
+        prefix = self.plain.prefix_after_control if self._before_text else self.plain.prefix_at_start
+        return (*self._before_text, *self.plain.encode([text], prefix=prefix)[0])
+
     def plans(self, record: Record) -> tuple[Plan, ...]:
         """What `encode` turns into the record's sequences."""
         (found,) = self.plan_all([record])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from etude.evaluation.retention import SUITE
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
@@ -17,8 +19,17 @@ class EvaluationOptions:
     """Prompts decoded together."""
     limit: int | None = None
     """Only the first so many items of each task."""
+    retention: tuple[str, ...] = SUITE
+    """What is asked before and after training to see what was forgotten: probes that ship with Etude, and task files of
+    your own. `[]`: nothing. The suite takes about a minute on two cores for a model of 135M weights."""
+    drift_rows: int = 16
+    """Plain texts and held-out rows, so many of each, on which the tuned model's distance from its base is measured
+    (KL a token). 0: not measured."""
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range."""
         counts = {"batch_rows": self.batch_rows, "limit": self.limit}
-        return [(name, f"must be at least 1, got {n}") for name, n in counts.items() if n is not None and n < 1]
+        found = [(name, f"must be at least 1, got {n}") for name, n in counts.items() if n is not None and n < 1]
+        if self.drift_rows < 0:
+            found.append(("drift_rows", f"must be at least 0, got {self.drift_rows}"))
+        return found

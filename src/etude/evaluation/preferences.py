@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from etude.evaluation.metrics import Scored, Summary
+    from etude.evaluation.metrics.base import Scored, Summary
     from etude.models.loaded import LoadedModel
 
 
@@ -38,7 +38,7 @@ def scored_pairs(
     on_progress: OnProgress | None = None,
 ) -> list[Scored]:
     """For each (chosen, rejected), 1 where the chosen one is put first, 0 where the other is, 0.5 where neither is."""
-    from etude.evaluation.metrics import Scored
+    from etude.evaluation.metrics.base import Scored
     from etude.models.rewarding import likelihoods_of, rewards_of
 
     rows = [row for pair in pairs for row in pair]
@@ -64,7 +64,7 @@ def scored_pairs(
 
 def pair_summary(scored: Sequence[Scored], *, has_rewards: bool) -> Summary:
     """Means; for rewards also how far they are to be trusted."""
-    from etude.evaluation.metrics import Summary, means
+    from etude.evaluation.metrics.base import Summary, means
 
     scores, tables = means(scored), {}
     if has_rewards:

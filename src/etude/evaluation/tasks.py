@@ -3,12 +3,10 @@
 name: banking77
 data: test.csv                  # relative to this file; any layout that `etude data show` reads
 columns: {prompt: "Query: {text}", completion: category}
-metric: label                   # exact_match normalized_match label json regex rouge_l perplexity preference
-labels: [card_arrival, ...]     # label: left out, the data's own references are the labels
-fields: [intent, order.id]      # json: left out, every field of the reference counts
-pattern: '#### (-?\\d+)'         # regex
+metric: label                   # one of METRICS, or file.py:function
 max_new_tokens: 24
 limit: 500
+labels: [card_arrival, ...]     # what the metric's own class in metrics/ declares
 """
 
 from __future__ import annotations
@@ -19,47 +17,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, TypeVar
 
 from etude.data.options import Format
 from etude.data.sources import REFUSED, ROWS, TEXTS
 from etude.errors import ConfigError, EtudeError, Problems
+from etude.evaluation.metrics import METRICS, metric_class
+from etude.evaluation.metrics.base import Kind
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from etude.yaml_text import Document, Plain, Where
 
-MetricName = Literal["exact_match", "normalized_match", "label", "json", "regex", "rouge_l", "perplexity", "preference"]
-ONLY_FOR = {"labels": "label", "fields": "json", "pattern": "regex"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """One thing to measure a model on."""
+class Settings:
+    """What every task file may say, whatever its metric."""
 
     name: str
     """What reports and verdicts call it; also a file name."""
     data: str
     """Prompts with references (perplexity: conversations or texts): a file, a folder or a hub data-set name."""
-    metric: MetricName
-    """How an answer is compared with its reference."""
     format: Format = "auto"
     """The rows' layout; `auto` detects it."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Field of the layout → column, or a template such as `"Classify: {text}"`."""
     system: str | None = None
     """System message put before prompts that have none."""
-    labels: tuple[str, ...] = ()
-    """label: the possible answers; left out, the references that occur."""
-    fields: tuple[str, ...] = ()
-    """json: the fields that count, `a.b` inside objects; left out, all of them."""
-    pattern: str | None = None
-    """regex: found in the answer is right; with a group, the group's text must equal the reference."""
     max_new_tokens: int = 128
     """Longest answer, in tokens."""
     limit: int | None = None
     """Only the first so many items."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Settings):
+    """One thing to measure a model on."""
+
+    metric: Kind
+    """How an answer is judged; its own fields are settings of the task file."""
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range or in conflict."""
@@ -72,26 +71,7 @@ class Task:
             found.append(("max_new_tokens", f"must be at least 1, got {self.max_new_tokens}"))
         if self.limit is not None and self.limit < 1:
             found.append(("limit", f"must be at least 1, got {self.limit}"))
-        for setting, metric in ONLY_FOR.items():
-            if getattr(self, setting) and self.metric != metric:
-                found.append(
-                    (setting, f"only the metric {metric!r} reads it, and this task's metric is {self.metric!r}")
-                )
-        return found + _pattern_problems(self)
-
-
-def _pattern_problems(task: Task) -> list[tuple[str, str]]:
-    import re
-
-    if task.metric != "regex":
-        return []
-    if not task.pattern:
-        return [("pattern", "missing; the metric 'regex' needs one")]
-    try:
-        groups = re.compile(task.pattern).groups
-    except re.error as error:
-        return [("pattern", f"is not a regular expression: {error}")]
-    return [("pattern", f"has {groups} groups; use one, and (?:…) for the others")] if groups > 1 else []
+        return found + self.metric.problems()
 
 
 def load_task(path: str | Path) -> Task:
@@ -106,14 +86,55 @@ def load_task(path: str | Path) -> Task:
     document = yaml_text.parse(yaml_text.read_text(file, needs=needs), where=str(file))
     if not isinstance(document.value, dict):
         raise ConfigError("holds no settings", where=str(file), remedy=needs)
-    found = [*document.problems, *_unknown_settings(document.value)]
-    task, wrong = _decode({name: value for name, value in document.value.items() if name in _settings()})
-    found += wrong
-    if task is not None:
-        found += [((setting,), cause) for setting, cause in task.problems()]
+    task, found = _read(document.value)
+    found = [*document.problems, *found]
     if found or task is None:
         raise Problems(str(file), [_with_line(where, cause, document) for where, cause in found])
-    return dataclasses.replace(task, data=_resolve(task.data, file.parent))
+    folder = file.parent
+    return dataclasses.replace(task, data=_resolve(task.data, folder), metric=task.metric.beside(folder))
+
+
+def task_from(values: Mapping[str, Plain]) -> Task:
+    """The task that a file with these settings declares. Raises Problems with everything wrong in them."""
+    task, found = _read(values)
+    if found or task is None:
+        raise Problems("task", [EtudeError(cause, where=".".join(map(str, where))) for where, cause in found])
+    return task
+
+
+def _read(values: Mapping[str, Plain]) -> tuple[Task | None, list[tuple[Where, str]]]:
+    found: list[tuple[Where, str]] = []
+    kind = _kind(values, found)
+    found += _unknown_settings(values, kind)
+    common, options = _parts(values, kind)
+    settings = _decode(Settings, common, found)
+    metric = None if kind is None else _decode(kind, options, found)
+    if settings is None or metric is None:
+        return None, found
+    task = Task(**{name: getattr(settings, name) for name in _names(Settings)}, metric=metric)
+    return task, found + [((setting,), cause) for setting, cause in task.problems()]
+
+
+def _kind(values: Mapping[str, Plain], found: list[tuple[Where, str]]) -> type[Kind] | None:
+    """The class that `metric` names; what is wrong with it goes to `found`."""
+    name = values.get("metric")
+    if name is None:
+        found.append((("metric",), "missing; every task needs it"))
+        return None
+    kind = metric_class(name) if isinstance(name, str) else None
+    if kind is None:
+        known = f"known: {', '.join(METRICS)}, file.py:function"
+        found.append((("metric",), f"{name!r} is unknown; {_near(str(name), list(METRICS)) or known}"))
+    return kind
+
+
+def _parts(values: Mapping[str, Plain], kind: type[Kind] | None) -> tuple[dict[str, Plain], dict[str, Plain]]:
+    """Settings of every task, and those of the metric."""
+    common = {name: value for name, value in values.items() if name in _names(Settings)}
+    options = {name: value for name, value in values.items() if kind is not None and name in _names(kind)}
+    if isinstance(metric := values.get("metric"), str) and "function" in _names(kind):
+        options["function"] = metric
+    return common, options
 
 
 def _with_line(where: Where, cause: str, document: Document) -> str:
@@ -131,27 +152,35 @@ def _resolve(data: str, folder: Path) -> str:
     return str(beside) if beside.exists() or ends_as_file or in_a_folder or data.startswith(("./", "../")) else data
 
 
-def _settings() -> list[str]:
-    return [item.name for item in dataclasses.fields(Task)]
+def _names(chosen: type | None) -> list[str]:
+    return [item.name for item in dataclasses.fields(chosen)] if dataclasses.is_dataclass(chosen) else []
 
 
-def _unknown_settings(values: Mapping[str, Plain]) -> list[tuple[Where, str]]:
+def _unknown_settings(values: Mapping[str, Plain], kind: type[Kind] | None) -> list[tuple[Where, str]]:
+    known = ["metric", *_names(Settings), *_names(kind)]
     found: list[tuple[Where, str]] = []
     for name in values:
-        if name not in _settings():
-            near = _near(name, _settings())
-            found.append(((name,), f"unknown setting; {near or 'known: ' + ', '.join(_settings())}"))
+        if name in known:
+            continue
+        readers = [metric for metric in METRICS if name in _names(metric_class(metric))]
+        if readers and kind is not None:
+            listed = " or ".join(map(repr, readers))
+            found.append(((name,), f"only the metric {listed} reads it, and this task's is {values['metric']!r}"))
+        elif not readers:
+            near = _near(name, known)
+            found.append(((name,), f"unknown setting; {near or 'known: ' + ', '.join(known)}"))
     return found
 
 
-def _decode(values: Mapping[str, Plain]) -> tuple[Task | None, list[tuple[Where, str]]]:
+def _decode(chosen: type[T], values: Mapping[str, Plain], found: list[tuple[Where, str]]) -> T | None:
     from pydantic import TypeAdapter, ValidationError
 
     try:
         # Strict JSON mode: lists may become tuples, but a number is never taken for a text or the other way round.
-        return TypeAdapter(Task).validate_json(json.dumps(values), strict=True), []
+        return TypeAdapter(chosen).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        return None, [_explain(problem) for problem in error.errors(include_url=False)]
+        found += [_explain(problem) for problem in error.errors(include_url=False)]
+        return None
 
 
 _EXPECTED = {
@@ -168,7 +197,7 @@ def _explain(problem: ErrorDetails) -> tuple[Where, str]:
     if problem["type"] == "missing":
         return where, "missing; every task needs it"
     if problem["type"] == "literal_error":
-        options = get_args(MetricName if where == ("metric",) else Format)
+        options = [choice.strip("'") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return where, f"{found!r} is unknown; {_near(str(found), options) or 'known: ' + ', '.join(options)}"
     cause = f"expected {_EXPECTED.get(problem['type'], problem['msg'])}, got {found!r}"
     quotes = problem["type"] == "string_type" and isinstance(found, bool | int | float)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from etude import durable
 from etude.pages import facts, verdicts
 from etude.pages.figures import Curve, before_and_after, loss_curves, trend
+from etude.pages.retention import retention_section
 from etude.pages.run_files import RunFiles, read_run_files
 from etude.pages.svg import Draw, picture, png
 from etude.pages.tasks import confusion, field_pairs, matrix_drawing, share_pairs, task_section
@@ -59,6 +60,7 @@ def render(run: RunFiles) -> str:
             headline=verdicts.headline(run),
             gates=verdicts.gate_lines(run),
             tiles=verdicts.tiles(run, train_seconds=facts.train_seconds(run)),
+            retention=retention_section(run),
             learning=learning(run),
             tasks=[task_section(task, place) for place, task in enumerate(run.tasks)],
             overfitting=verdicts.overfitting(run.gap) if run.gap else None,

@@ -11,6 +11,7 @@ from typing import Any
 
 from etude.comparison.gap import Gap
 from etude.comparison.gates import GateResult
+from etude.comparison.retention import Retention
 from etude.comparison.verdict import Verdict, load_gates, load_verdicts
 from etude.errors import EtudeError, RunError
 from etude.evaluation.report import Report
@@ -78,6 +79,7 @@ class RunFiles:
     gap: Gap | None
     gates: tuple[GateResult, ...]
     notices: tuple[str, ...]
+    retention: Retention | None = None
 
     def setting(self, path: str) -> Any:
         """A setting of the run file by its dotted path, or None."""
@@ -98,6 +100,7 @@ def read_run_files(folder: Path) -> RunFiles:
     manifest = _manifest(folder, notices)
     run_file = _text(run.run_file, notices)
     verdicts, gap = _verdicts(run.verdict_file, notices)
+    retention = _retention(run.retention_file, notices)
     return RunFiles(
         folder=folder,
         state=run.state if run.manifest_file.exists() else "no manifest",
@@ -111,7 +114,16 @@ def read_run_files(folder: Path) -> RunFiles:
         gap=gap,
         gates=_gates(run.verdict_file),
         notices=tuple(notices),
+        retention=retention,
     )
+
+
+def _retention(path: Path, notices: list[str]) -> Retention | None:
+    try:
+        return Retention.load(path) if path.exists() else None
+    except EtudeError as error:
+        notices.append(f"{path.name}: {error.found}")
+        return None
 
 
 def _manifest(folder: Path, notices: list[str]) -> Manifest | None:

@@ -80,9 +80,15 @@ class RunDirectory:
     def reports(self) -> Path:
         return self.path / "reports"
 
-    def report(self, task: str, *, base: bool = False) -> Path:
-        """The per-item report of a task, of the tuned model or of its base."""
-        return self.reports / (f"{task}.base.jsonl" if base else f"{task}.jsonl")
+    def report(self, task: str, *, base: bool = False, retention: bool = False) -> Path:
+        """The per-item report of a task or of a retention probe, of the tuned model or of its base."""
+        folder = self.reports / "retention" if retention else self.reports
+        return folder / (f"{task}.base.jsonl" if base else f"{task}.jsonl")
+
+    @property
+    def retention_file(self) -> Path:
+        """What was kept and forgotten beside the task."""
+        return self.path / "retention.json"
 
     @property
     def verdict_file(self) -> Path:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from etude.evaluation.intervals import bootstrap_ratio
-from etude.evaluation.metrics import Problem, Scored, Summary, means
+from etude.evaluation.metrics.base import Metric, Problem, Scored, Summary, means
 from etude.json_values import flatten, parse_object, same
 
 
-@dataclass(frozen=True)
-class JsonFields:
+@dataclass(frozen=True, kw_only=True)
+class JsonFields(Metric):
     """Object match, validity, and field F1 over (field, value) pairs.
 
     A valid answer is one JSON object and nothing else: what a program that reads it would accept. An answer that is not
@@ -22,7 +22,8 @@ class JsonFields:
 
     fields: tuple[str, ...] = ()
     """Only these (`a.b` inside objects; `a` means everything below it); left out, all that occur."""
-    primary = "object_match"
+
+    primary: ClassVar[str] = "object_match"
 
     def _leaves(self, value: Mapping[str, Any]) -> dict[str, Any]:
         leaves = {".".join(path): leaf for path, leaf in flatten(value).items()}
@@ -31,7 +32,7 @@ class JsonFields:
         inside = tuple(f"{name}." for name in self.fields)
         return {name: leaf for name, leaf in leaves.items() if name in self.fields or name.startswith(inside)}
 
-    def problems(self, references: Sequence[str]) -> list[Problem]:
+    def unusable(self, references: Sequence[str]) -> list[Problem]:
         found: list[Problem] = []
         for place, reference in enumerate(references):
             value = parse_object(reference)

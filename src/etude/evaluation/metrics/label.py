@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
-from etude.evaluation.metrics import Problem, Scored, Summary, means, normalize
+from etude.evaluation.metrics.base import Metric, Problem, Scored, Summary, means
+from etude.evaluation.metrics.words import normalize
 
 UNKNOWN = "(unknown)"
 
@@ -18,22 +19,27 @@ def labels_of(references: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(by_normal_form.values()))
 
 
-@dataclass(frozen=True)
-class Labels:
+@dataclass(frozen=True, kw_only=True)
+class Label(Metric):
     """Maps an answer to a label by normalised match; accuracy, macro-F1, precision and recall, confusion matrix.
 
     An answer that is no label is unknown: wrong, and a column of its own in the confusion matrix. Macro-F1 is the mean
     over the labels that occur as references, so that two models are averaged over the same labels.
     """
 
-    labels: tuple[str, ...]
-    primary = "accuracy"
+    labels: tuple[str, ...] = ()
+    """The possible answers; left out, the references that occur."""
+
+    primary: ClassVar[str] = "accuracy"
+
+    def fitted(self, references: Sequence[str]) -> Label:
+        return self if self.labels else replace(self, labels=labels_of(references))
 
     @cached_property
     def _place(self) -> dict[str, int]:
         return {normalize(label): place for place, label in enumerate(self.labels)}
 
-    def problems(self, references: Sequence[str]) -> list[Problem]:
+    def unusable(self, references: Sequence[str]) -> list[Problem]:
         found: list[Problem] = []
         forms: dict[str, str] = {}
         for label in self.labels:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.evaluation.json_fields import JsonFields
+from etude.evaluation.metrics.json_fields import JsonFields
 from etude.json_values import flatten, parse_object, same
 
 REFERENCE = '{"intent": "refund", "order": {"id": 7, "lines": [1, 2]}, "urgent": true, "note": null}'
@@ -71,7 +71,7 @@ def test_the_table_and_the_pooled_figures_by_hand() -> None:
 
 
 def test_references_that_cannot_be_scored() -> None:
-    found = JsonFields(fields=("a",)).problems(['{"a": 1}', "{}", "[1]", '{"b": 1}', "{'a': 1}"])
+    found = JsonFields(fields=("a",)).unusable(['{"a": 1}', "{}", "[1]", '{"b": 1}', "{'a': 1}"])
     assert [place for place, _ in found] == [1, 2, 3, 4]
 
 

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etude.evaluation.labels import UNKNOWN, Labels, labels_of
-from etude.evaluation.metrics import Summary
+from etude.evaluation.metrics.base import Summary
+from etude.evaluation.metrics.label import UNKNOWN, Label, labels_of
 
 
-def summary_of(metric: Labels, answers: list[str], references: list[str]) -> Summary:
+def summary_of(metric: Label, answers: list[str], references: list[str]) -> Summary:
     scored = [metric.score(answer, reference) for answer, reference in zip(answers, references, strict=True)]
     return metric.summarize(scored, references)
 
 
 def test_figures_by_hand() -> None:
-    metric = Labels(labels=("cat", "dog", "bird"))
+    metric = Label(labels=("cat", "dog", "bird"))
     answers = ["Cat.", "cat", "DOG", "a dog", "dog"]
     references = ["cat", "cat", "cat", "dog", "dog"]
     found = summary_of(metric, answers, references)
@@ -36,7 +36,7 @@ def test_figures_by_hand() -> None:
 
 
 def test_an_answer_is_a_label_or_unknown() -> None:
-    metric = Labels(labels=("card_arrival", "lost card"))
+    metric = Label(labels=("card_arrival", "lost card"))
     assert metric.score("Card arrival", "lost card").details == {"label": "card_arrival"}
     assert metric.score("my card arrival", "card_arrival").details == {"label": None}
     assert metric.score("", "card_arrival").scores == {"accuracy": 0.0}
@@ -44,13 +44,13 @@ def test_an_answer_is_a_label_or_unknown() -> None:
 
 def test_labels_may_come_from_the_references() -> None:
     assert labels_of(["b", "a", "b", "A", "a."]) == ("A", "b")
-    metric = Labels(labels=labels_of(["Refund", "refund", "other"]))
+    metric = Label(labels=labels_of(["Refund", "refund", "other"]))
     assert metric.score("REFUND", "refund").scores == {"accuracy": 1.0}
-    assert metric.problems(["Refund", "refund", "other"]) == []
+    assert metric.unusable(["Refund", "refund", "other"]) == []
 
 
 def test_unusable_labels_and_references_are_all_named() -> None:
-    found = Labels(labels=("a-b", "a b", "?")).problems(["a b", "c", "d"])
+    found = Label(labels=("a-b", "a b", "?")).unusable(["a b", "c", "d"])
     assert [place for place, _ in found] == [None, None, 1, 2]
     assert "'a-b' and 'a b' are the same" in found[0][1]
     assert "empty once normalised" in found[1][1]
@@ -64,7 +64,7 @@ def test_macro_f1_precision_and_recall_equal_scikit_learn(pairs: list[tuple[str,
     from sklearn.metrics import precision_recall_fscore_support
 
     answers, references = [answer for answer, _ in pairs], [reference for _, reference in pairs]
-    found = summary_of(Labels(labels=("a", "b", "c", "d")), answers, references)
+    found = summary_of(Label(labels=("a", "b", "c", "d")), answers, references)
     occurring = sorted(set(references))
     precision, recall, f1, count = precision_recall_fscore_support(
         references, answers, labels=occurring, zero_division=0.0
@@ -79,7 +79,7 @@ def test_macro_f1_precision_and_recall_equal_scikit_learn(pairs: list[tuple[str,
 @given(st.lists(st.tuples(letters, st.sampled_from(["a", "b", "c"])), min_size=1, max_size=60))
 def test_the_confusion_matrix_holds_every_item_once(pairs: list[tuple[str, str]]) -> None:
     answers, references = [answer for answer, _ in pairs], [reference for _, reference in pairs]
-    found = summary_of(Labels(labels=("a", "b", "c", "d")), answers, references)
+    found = summary_of(Label(labels=("a", "b", "c", "d")), answers, references)
     counts = found.tables["confusion"]["counts"]
     assert sum(map(sum, counts)) == len(pairs)
     assert sum(counts[place][place] for place in range(4)) == round(found.scores["accuracy"] * len(pairs))
@@ -87,7 +87,7 @@ def test_the_confusion_matrix_holds_every_item_once(pairs: list[tuple[str, str]]
 
 def test_the_interval_of_macro_f1_covers_it() -> None:
     generator = np.random.default_rng(1)
-    metric = Labels(labels=("a", "b", "c"))
+    metric = Label(labels=("a", "b", "c"))
     # right with chance 0.7, else any other label: precision, recall and F1 of each label are 0.7 in the long run
     covered, trials = 0, 200
     for _ in range(trials):

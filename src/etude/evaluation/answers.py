@@ -1,0 +1,112 @@
+"""Greedy answers to every prompt of a task, judged by its metric."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from etude.data.read import Records
+from etude.data.render import Renderer
+from etude.evaluation.intervals import mean_interval
+from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, too_long
+from etude.evaluation.metrics.base import Answered, Metric, Scored, Summary
+from etude.evaluation.report import ItemResult, Report
+from etude.records import Prompt
+from etude.sampling.options import SampleOptions
+
+if TYPE_CHECKING:
+    from etude.evaluation.tasks import Task
+    from etude.models.loaded import LoadedModel
+
+OnProgress = Callable[[int, int], None]
+
+
+def answer_prompts(
+    name: str, model: LoadedModel, task: Task, *, batch_rows: int, on_progress: OnProgress | None
+) -> Report:
+    """The report of a task whose metric judges answers."""
+    from etude.sampling.sampler import sample
+
+    records, prompts, references, metric = usable_prompts(task)
+    prompts, references = prompts[: task.limit], references[: task.limit]
+    renderer = Renderer(model.tokenizer)
+    rendered = [renderer.prompt(prompt.messages) for prompt in prompts]
+    refuse(task, too_long(model, prompts, rendered, room=task.max_new_tokens))
+    options = SampleOptions(max_new_tokens=task.max_new_tokens, batch_rows=batch_rows)
+    started = time.perf_counter()
+    answers = sample(model, rendered, options, end_ids=renderer.end_ids, on_progress=on_progress)
+    seconds = time.perf_counter() - started
+    asked = [shown(prompt.messages) for prompt in prompts]
+    scored = metric.scores(
+        [Answered(*one) for one in zip(asked, (answer.text for answer in answers), references, strict=True)]
+    )
+    items = tuple(
+        ItemResult(
+            id=item_id(prompt, task),
+            prompt=text,
+            reference=reference,
+            answer=answer.text,
+            scores=one.scores,
+            details=one.details,
+            prompt_tokens=len(tokens),
+            answer_tokens=len(answer.tokens),
+            finish=answer.finish,
+            seconds=round(answer.seconds, 6),
+            group=prompt.group,
+        )
+        for prompt, text, reference, tokens, answer, one in zip(
+            prompts, asked, references, rendered, answers, scored, strict=True
+        )
+    )
+    summary = metric.summarize(scored, references)
+    return Report(
+        task=task.name,
+        metric=metric.primary,
+        subject=name,
+        model_hash=model.base_hash,
+        items=items,
+        summary={**summary.scores, **_lengths(items)},
+        data_sha256=records.sha256,
+        template_sha256=renderer.template_sha256,
+        settings=settings_of(task),
+        intervals=score_intervals(scored, summary, [prompt.group for prompt in prompts]),
+        tables=summary.tables,
+        seconds=round(seconds, 6),
+    )
+
+
+def usable_prompts(task: Task) -> tuple[Records, list[Prompt], list[str], Metric]:
+    """All prompts of the task with their references, and its metric fitted to them.
+
+    Raises:
+        Problems: rows that cannot be used, and references that are missing or that the metric cannot use.
+    """
+    assert isinstance(task.metric, Metric)
+    records, prompts, references = prompts_of(task)
+    if task.metric.needs_reference and not task.metric.reads:
+        refuse(task, [f"{prompt.origin}: has no reference answer" for prompt in prompts if prompt.reference is None])
+    metric = task.metric.fitted(references)
+    wrong = metric.unusable(references)
+    refuse(task, [cause if place is None else f"{prompts[place].origin}: {cause}" for place, cause in wrong])
+    return records, prompts, references, metric
+
+
+def _lengths(items: Sequence[ItemResult]) -> dict[str, float]:
+    answers, prompts = [item.answer_tokens for item in items], [item.prompt_tokens for item in items]
+    return {
+        "stop_rate": sum(item.finish == "stop" for item in items) / len(items),
+        "mean_answer_tokens": sum(answers) / len(items),
+        "longest_answer_tokens": float(max(answers)),
+        "mean_prompt_tokens": sum(prompts) / len(items),
+        "longest_prompt_tokens": float(max(prompts)),
+    }
+
+
+def score_intervals(
+    scored: Sequence[Scored], summary: Summary, groups: Sequence[str | None]
+) -> dict[str, tuple[float, float]]:
+    """95 % intervals of every mean of item scores, and those that the metric has of its own."""
+    names = scored[0].scores
+    means = {name: mean_interval([item.scores[name] for item in scored], groups=groups) for name in names}
+    return {**means, **summary.intervals}
