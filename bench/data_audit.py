@@ -22,7 +22,7 @@ COLUMNS = {"prompt": "{text}", "completion": "category"}
 
 def main() -> None:
     """Prints both tables; each measurement is made in a process of its own."""
-    print("| rows | seconds | rows/s | peak RSS, MB |")
+    print("| rows | CPU seconds | rows per CPU second | peak RSS, MB |")
     print("|---|---|---|---|")
     for rows in [int(size) for size in os.environ.get("ETUDE_BENCH_ROWS", "").split()] or ROWS:
         with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +73,7 @@ def measured(path: Path, embedder: str = "") -> dict[str, Any]:
 
 
 def look(path: str, embedder: str) -> dict[str, object]:
-    """An audit with the base model's tokenizer; seconds are without imports, loading and drawing the page."""
+    """An audit with the base model's tokenizer; the processor's seconds, without loading it."""
     from etude.data.audit.audit import audit
     from etude.data.inputs import Reading, open_inputs
     from etude.data.render import Renderer
@@ -85,9 +85,9 @@ def look(path: str, embedder: str) -> dict[str, object]:
     with Path(path).open(encoding="utf-8") as file:
         is_banking = "category" in json.loads(file.readline())
     reading = Reading(columns=COLUMNS if is_banking else {})
-    started = time.perf_counter()
+    started = time.process_time()
     found = audit(open_inputs([path], reading), renderer=renderer, model="smollm2-135m-instruct", embed=embed)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     noisy = [place.origin.line for one in found.findings if one.check == "label-noise" for place in one.places]
     return {"seconds": seconds, "peak": peak_megabytes(), "noisy": noisy}
 

@@ -67,7 +67,7 @@ def test_production_is_compared(rows: Path, tmp_path: Path, capsys: pytest.Captu
     traffic = [{"prompt": f"Translate page {at} of the French contract into German before Monday"} for at in range(40)]
     assert run(rows, "--production", written(tmp_path / "traffic.jsonl", traffic)) == 0
     assert "40 rows of production are like no training row" in capsys.readouterr().out
-    like = written(tmp_path / "like.jsonl", [{"prompt": asked(at)} for at in range(50, 100)])
+    like = written(tmp_path / "like.jsonl", [{"prompt": asked(at)} for at in range(88, 138)])
     assert run(rows, "--production", like) == 0
     assert "uncovered-inputs" not in capsys.readouterr().out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from etude.data.audit.example import Example
 from etude.data.audit.finding import Finding, Severity, Spotted
@@ -48,8 +49,8 @@ class Privacy:
     def _look(self, one: Example, options: DetectOptions) -> None:
         found: dict[str, str] = {}
         for text in one.texts:
-            for span in detect(text, options):
-                found.setdefault(span.kind, text[span.start : span.stop])
+            for kind, held in _found(text, options):
+                found.setdefault(kind, held)
         self.rows.update(found.keys())
         for spotted, kinds in (
             (self._secrets, [kind for kind in found if kind in SECRETS]),
@@ -79,6 +80,12 @@ class Privacy:
             for check, severity, title, spotted, advice in what
             for finding in spotted.finding(check, severity, title, advice=advice, command=remedies.redact())
         ]
+
+
+@lru_cache(maxsize=1 << 13)
+def _found(text: str, options: DetectOptions) -> tuple[tuple[str, str], ...]:
+    """(kind, what was found); labels and system messages stand in many rows, so they are remembered."""
+    return tuple((span.kind, text[span.start : span.stop]) for span in detect(text, options))
 
 
 def masked(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from importlib.resources import files
 
@@ -38,7 +38,7 @@ def lexicon() -> Mapping[str, str]:
     return {word.removeprefix("#"): kind for kind, word in pairs}
 
 
-@cache
+@lru_cache(maxsize=1 << 16)
 def kind_of_word(word: str) -> str | None:
     """What kind of word this is, digits and signs in the place of letters seen through; None for nearly all."""
     known = lexicon()
