@@ -90,8 +90,8 @@ def labels(table: LabelTable, *, rare: int) -> Draw:
             axes.margins(x=0.01)
             for at, side in ((0, "left"), (len(names) - 1, "right")):
                 axes.annotate(
-                    f"{label(names[at], 40)} {counts[at]:,}", (at, counts[at]), xytext=(0, 6), ha=side,
-                    textcoords="offset points", color=LIGHT["soft"], annotation_clip=False,
+                    f"{label(names[at], 40)} {counts[at]:,}", (at, counts[0]), xytext=(0, 6), ha=side,
+                    textcoords="offset points", color=LIGHT["soft"],
                 )  # fmt: skip
             axes.set_ylim(top=1.15 * max(counts))
             return
