@@ -32,7 +32,7 @@ def test_a_summary_with_places_and_commands(rows: Path, capsys: pytest.CaptureFi
     assert "[misread-encoding]" in said
     assert "rows.jsonl:5" in said
     assert "mend: etude data clean rows.jsonl --copies keep" in said
-    assert "1 errors, 0 warnings" in said
+    assert "1 error, 0 warnings" in said
     assert json.loads(Path("rows.audit.json").read_text(encoding="utf-8"))["rows"] == 50
     assert Path("rows.audit.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 

@@ -177,7 +177,8 @@ def tell(found: Audit, page: Path) -> None:
         _say("\nnothing was found", "green")
     for note in found.notes:
         _say(f"note: {note}", "dim")
-    counts = ", ".join(f"{found.count(severity)} {severity}s" for severity in SEVERITIES)
+    numbers = {severity: found.count(severity) for severity in SEVERITIES}
+    counts = ", ".join(f"{number} {severity}{'' if number == 1 else 's'}" for severity, number in numbers.items())
     _say(f"\n{counts}; page: {page}", "bold")
 
 
