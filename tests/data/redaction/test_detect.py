@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -50,6 +51,7 @@ def test_names(text, names):
         "P.O. Box 1234, Austin TX 78701",
         "9448 Iroon Polytechniou Avenue\n Apt. 683\n Soloi\n Cyprus",
         "Via Roma 12, Torino",
+        "12 Main Street",
     ],
 )
 def test_addresses_whole(address):
@@ -124,6 +126,14 @@ def test_resolved_spans_cover_the_same_and_do_not_overlap(made):
 def test_any_text_is_taken_apart_without_an_error(text):
     for span in detect(text, ALL):
         assert 0 <= span.start < span.stop <= len(text)
+
+
+@pytest.mark.parametrize("piece", ["1 ", "a@", "(1) ", "12 Main Street, ", "password: ", "Ann, ", "1:", "a"])
+def test_long_texts_take_time_in_proportion(piece):
+    text = piece * (20_000 // len(piece)) + "@"
+    started = time.perf_counter()
+    detect(text, ALL)
+    assert time.perf_counter() - started < 20
 
 
 def test_unknown_kinds_are_named():

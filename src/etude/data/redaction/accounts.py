@@ -9,8 +9,9 @@ from ipaddress import AddressValueError, IPv6Address
 from etude.data.redaction.spans import Place, before, matches
 
 EMAIL = re.compile(
-    r"(?<![\w.+-])[\w.+-]*[^\W_](?:[\w+-])*@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,24}(?![\w@])"
-    r"|(?<![\w.+-])[\w.+-]+ ?(?:\(at\)|\[at\]|<at>| at ) ?[\w-]+(?: ?(?:\(dot\)|\[dot\]|<dot>| dot ) ?[a-z]{2,12})+\b",
+    r"(?<![\w.+-])[\w.+-]{0,63}[\w+-]@(?:[^\W_](?:[\w-]*[^\W_])?\.)+[^\W\d_]{2,24}(?![\w@])"
+    r"|(?<![\w.+-])[\w.+-]{1,64}"
+    r" ?(?:\(at\)|\[at\]|<at>| at ) ?[\w-]+(?: ?(?:\(dot\)|\[dot\]|<dot>| dot ) ?[a-z]{2,12})+\b",
     re.IGNORECASE,
 )
 IN_URL = re.compile(r"://[^\s@]*$")

@@ -151,15 +151,26 @@ def _goes_on(last: Token, gap: str) -> bool:
 
 
 def _addresses_in(run: list[Token], text: str, needed: int) -> Iterator[list[Token]]:
-    first = next((at for at, token in enumerate(run) if _opens(run, at)), None)
-    if first is None:
-        return
-    piece = run[first : first + LONGEST]
+    """The first address of a run, and those behind it where the run is too long to be one."""
+    at = 0
+    while at < len(run):
+        first = next((place for place in range(at, len(run)) if _opens(run[place : place + LONGEST], 0)), None)
+        if first is None:
+            return
+        piece = _one_address(run[first : first + LONGEST], text)
+        if len(piece) < 2 or not any(token.is_number for token in piece) or evidence(piece, text) < needed:
+            return
+        yield piece
+        if first + LONGEST >= len(run):
+            return
+        at = first + len(piece)
+
+
+def _one_address(piece: list[Token], text: str) -> list[Token]:
+    """Without small words and labels at its end."""
     while piece and (piece[-1].lower in SMALL - {"nan"} or text.startswith(":", piece[-1].stop)):
         piece = piece[:-1]
-    piece = _one_line(piece, text)
-    if len(piece) > 1 and any(token.is_number for token in piece) and evidence(piece, text) >= needed:
-        yield piece
+    return _one_line(piece, text)
 
 
 def _opens(run: list[Token], at: int) -> bool:
@@ -201,11 +212,22 @@ def evidence(piece: list[Token], text: str) -> int:
     points += (
         piece[0].is_number and piece[0].text not in ("1", "2") and piece[1].is_capital and not is_word(piece[1].lower)
     )
+    points += _is_numbered_street(piece)
     points += 2 * (CUE.search(before(text, piece[0].start, 80)) is not None)
     points += _has_place(lowers)
     points += any(POST_CODE.fullmatch(token.text) and not YEAR.fullmatch(token.text) for token in piece[2:])
     points += any("\n" in text[a.stop : b.start] for a, b in pairwise(piece))
     return points + (_is_named(piece[0]) and any(token.is_number for token in piece[1:5]))
+
+
+def _is_numbered_street(piece: list[Token]) -> bool:
+    """`12 Main Street`, whatever the words mean by themselves."""
+    for at, token in enumerate(piece[1:6], start=1):
+        if token.lower in SUFFIXES - STRAY_SUFFIXES:
+            return at > 1 and piece[0].is_number and token.is_capital
+        if not token.is_capital:
+            return False
+    return False
 
 
 def _is_named(token: Token) -> bool:
