@@ -155,7 +155,7 @@ def _plan(row: Row, request: Request, survey: _Survey, options: Augment, number:
     made = []
     for copy in range(number):
         method = options.methods[copy % len(options.methods)]
-        dice = Random(f"{options.seed}/{row.origin}/{copy}")
+        dice = Random(f"{options.seed}/{_hashed(request.prompt).hex()}/{copy}")
         made.append(_changed(method, row, request, survey, options, dice))
     return made
 
