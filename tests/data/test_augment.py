@@ -112,7 +112,7 @@ def test_children_have_no_children_and_ties_are_counted(slots, tmp_path):
     assert {row.get("augmented_from") for row in first} <= {row.get("augmented_from") for row in second}
     children = sum("augmented_from" in row for row in second)
     assert children <= 2 * sum("augmented_from" in row for row in first) + 5
-    assert json.loads(manifest_of(once).read_text("utf-8"))["changed"]["made by swap"] > 20
+    assert json.loads(manifest_of(once).read_text("utf-8"))["changed"]["made by swap"] >= 15
 
 
 def test_a_model_writes_through_the_seam(slots, tmp_path):
