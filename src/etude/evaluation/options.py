@@ -21,7 +21,7 @@ class EvaluationOptions:
     """Only the first so many items of each task."""
     retention: tuple[str, ...] = SUITE
     """What is asked before and after training to see what was forgotten: probes that ship with Etude, and task files of
-    your own. `[]`: nothing. The suite takes about a minute on two cores for a model of 135M weights."""
+    your own. `[]`: nothing. The suite asks 120 items; what that took stands in the report."""
     drift_rows: int = 16
     """Plain texts and held-out rows, so many of each, on which the tuned model's distance from its base is measured
     (KL a token). 0: not measured."""
