@@ -130,7 +130,7 @@ ORIGIN = Origin("a", 1)
 ASKED = (Message("system", "be kind"), Message("user", (TextPart("hi"),), name="ann"))
 CALL = Message("assistant", "", tool_calls=(ToolCall("look", '{"at": 1}', id="7"),))
 RECORDS: list[Record] = [
-    Text("plain", ORIGIN, group="g"),
+    Text("plain", ORIGIN, group="g", augmented_from="a:3"),
     Conversation((*ASKED, CALL, Message("tool", "3", tool_call_id="7"), Message("assistant", "3", weight=0.5)), ORIGIN,
                  tools=('{"name": "look"}',), group="g"),
     Preference(ASKED, (Message("assistant", "a"),), (Message("assistant", "b"),), ORIGIN, margin=0.5),

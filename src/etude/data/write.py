@@ -13,7 +13,11 @@ from etude.records import Conversation, Exchange, Judged, Message, Preference, P
 def columns_for(record: Record) -> Columns:
     """One row: messages with roles, or what else the record is made of."""
     found = _said(record)
-    return found if record.group is None else {**found, "group": record.group}
+    if record.group is not None:
+        found["group"] = record.group
+    if not isinstance(record, Exchange) and record.augmented_from is not None:
+        found["augmented_from"] = record.augmented_from
+    return found
 
 
 def _said(record: Record) -> Columns:
