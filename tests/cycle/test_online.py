@@ -33,6 +33,7 @@ def online(desk: Desk, kind: str, **rollouts: object) -> None:
     desk.write("mine.py", REWARDS)
     desk.run_file(
         objective=kind,
+        technique={"dropout": 0.0},
         training={"steps": 6, "batch_rows": 4, "heldout_every": 3, "save_every": 1},
         rollouts={
             "group": 2,
@@ -49,6 +50,7 @@ def test_a_run_that_was_killed_goes_on_exactly(desk: Desk, kind: str) -> None:
     online(desk, kind)
     done = desk.etude("train", "toy.yaml", "output=runs/whole")
     assert done.code == 0, done.words
+    assert lines_of(desk.folder / "runs" / "whole" / "metrics.jsonl")[-1]["step"] == 6
     killed = desk.etude("train", "toy.yaml", ETUDE_FAULT="loop.after_update:3=kill")
     assert killed.code != 0
     done = desk.etude("train", "toy.yaml", "--resume")
@@ -77,10 +79,13 @@ def test_rewards_must_be_said_and_groups_be_whole(desk: Desk) -> None:
     assert done.code == 2
     assert "rollouts.rewards" in done.error
     assert "must be a multiple of rollouts.group (8)" in done.error
+    desk.run_file(objective="grpo", rollouts={"updates": 2, "rewards": [{"kind": "exact"}]})
+    done = desk.etude("check", "toy.yaml")
+    assert "must be 0 with rollouts.updates above 1" in done.error
     desk.run_file(objective="grpo", rollouts={"rewards": [{"kind": "model"}, {"kind": "regex", "pattern": "("}]})
     done = desk.etude("check", "toy.yaml")
-    assert "rollouts.rewards.0.run" in done.error
-    assert "rollouts.rewards.1.pattern" in done.error
+    assert "rollouts.rewards[0].run" in done.error
+    assert "rollouts.rewards[1].pattern" in done.error
 
 
 def stages(desk: Desk, **ppo: object) -> None:

@@ -72,6 +72,10 @@ class RunFile:
             found.append(
                 ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")
             )
+        if self.objective.online and self.rollouts.updates > 1 and getattr(self.technique, "dropout", 0.0):
+            found.append(
+                ("technique.dropout", "must be 0 with rollouts.updates above 1: ratios to the writer would not be 1")
+            )
         if self.data.trusted_pairs is not None and Preference not in self.objective.learns_from:
             found.append(("data.trusted_pairs", f"{type(self.objective).__name__} learns from no pairs; leave it out"))
         for place, gate in enumerate(self.gates):

@@ -108,7 +108,7 @@ class Alarms:
         if off is not None and is_first and off > RATIO_OFF[self.precision]:
             raise StopEarly(
                 f"update {progress.step}: before anything was learned the policy already differs from the one that "
-                f"wrote the answers (ratios off 1 by {off:.2g} on average): technique.dropout is above 0, or a fault"
+                f"wrote the answers (ratios off 1 by {off:.2g} on average)"
             )
         if apart is not None and apart > MISMATCH[self.precision]:
             self._once("mismatch", f"sampler and scoring differ by {apart:.2g} nats a token on average")
