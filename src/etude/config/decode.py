@@ -15,6 +15,7 @@ from etude.config.names import PLAIN, SECTIONS, hint, nearest, settings
 from etude.config.paths import missing_files, resolve_paths
 from etude.config.run_file import Checked, RunFile
 from etude.data.options import DataOptions
+from etude.endpoints.options import EndpointOptions
 from etude.errors import ConfigError, Problems
 from etude.yaml_text import Document, Plain, Where
 
@@ -52,6 +53,16 @@ def load_run_file(path: str | Path, overrides: Sequence[str] = (), *, check_file
     return Decoder(path=path, document=document).run_file(document.value, overrides, check_files=check_files)
 
 
+def load_endpoint(path: str | Path) -> EndpointOptions:
+    """The endpoint that a file of settings describes; Problems with everything that is wrong, ConfigError as above."""
+    needs = "an endpoint needs at least url and model"
+    path = Path(path)
+    document = yaml_text.parse(yaml_text.read_text(path, needs=needs), where=str(path))
+    if not isinstance(document.value, dict):
+        raise ConfigError("holds no settings", where=str(path), remedy=needs)
+    return Decoder(path=path, document=document).endpoint(document.value)
+
+
 @dataclass(slots=True)
 class Decoder:
     """Everything that is wrong with a run file, and the run file if nothing is."""
@@ -85,6 +96,13 @@ class Decoder:
             if not self.found:
                 return loaded
         raise Problems(f"{self.path}, stage {self.of}" if self.of else str(self.path), self._lines())
+
+    def endpoint(self, tree: dict[str, Plain]) -> EndpointOptions:
+        self.found.extend(self.document.problems)
+        decoded = self._validated(EndpointOptions, tree, ())
+        if self.found or not isinstance(decoded, EndpointOptions):
+            raise Problems(str(self.path), self._lines())
+        return decoded
 
     def _override(self, tree: dict[str, Plain], text: str) -> None:
         dotted, equals, value = text.partition("=")

@@ -59,7 +59,7 @@ class Decontaminate:
 
         reading = replace(rows.inputs.reading.elsewhere(), need_layout=False)
         evaluation = open_inputs(self.against, reading, progress=rows.inputs.progress)
-        items, origins = _items(evaluation)
+        items, origins = items_of(evaluation)
         finder = LeakFinder(items, ngram=self.ngram, threshold=self.threshold)
         for row in rows.each("looking for leaks"):
             finder.take(_said(row))
@@ -93,7 +93,8 @@ class Judge:
         return None if leak is None else leak.facts(self.origins)
 
 
-def _items(evaluation: Inputs) -> tuple[list[Sides], list[Origin]]:
+def items_of(evaluation: Inputs) -> tuple[list[Sides], list[Origin]]:
+    """What evaluation sets ask, with where each item stands."""
     items: list[Sides] = []
     origins: list[Origin] = []
     for row in evaluation.each("reading what is asked"):

@@ -48,6 +48,8 @@ from etude.errors import DataError
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+    from etude.data.synthesis.asking import Asked
+
 UNREADABLE = "unreadable"
 """The reason under which rows are counted that could not even be taken apart."""
 BUFFER_BYTES = 1 << 20
@@ -142,6 +144,8 @@ class Rows:
     ledger: Ledger
     generate: Callable[[list[str]], list[str]] | None = None
     """A model that writes a text for each prompt, where the command was given one."""
+    asked: Asked | None = None
+    """Who writes, judges and scores, for a synthesis."""
     num_good: int = 0
     num_bad: int = 0
     _parts: list[Rows] = field(default_factory=list)
@@ -207,10 +211,12 @@ def work(
     command: Sequence[str] = (),
     force: bool = False,
     generate: Callable[[list[str]], list[str]] | None = None,
+    asked: Asked | None = None,
 ) -> Outcome:
     """Everything the step keeps, written to `output` as JSON lines, with what was left out and a manifest beside it.
 
-    `generate` is the model of steps that let one write. Nothing appears before all of it is written, the output last.
+    `generate` is the model of steps that let one write, `asked` those of a synthesis. Nothing appears before all of it
+    is written, the output last.
 
     Raises:
         DataError: the output is an input, or is there already and `force` is off; or the step keeps no row.
@@ -220,11 +226,11 @@ def work(
     with lines_of(output) as kept:
         with lines_of(dropped_of(output)) as left_out:
             ledger = Ledger(left_out)
-            rows = Rows(inputs, ledger, generate)
+            rows = Rows(inputs, ledger, generate, asked)
             for row in step.apply(rows, ledger):
                 kept.add(row.line())
-            if not kept.number:
-                raise DataError("no row would be left", where=str(output), remedy=_counted(ledger))
+        if not kept.number:
+            raise DataError("no row would be left", where=str(output), remedy=_counted(ledger))
         kept.flush()
         outcome = Outcome(
             output, rows.num_read, kept.number, in_order(ledger.dropped), in_order(ledger.changes),

@@ -10,6 +10,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "drop": ("etude.cli.data.drop", "leave out the rows that an audit named"),
     "show": ("etude.cli.data.show", "print rows with what is learned, read and control marked"),
     "augment": ("etude.cli.data.augment", "make new rows from given ones; they are never held out"),
+    "synthesize": ("etude.cli.data.synthesize", "let a model write new rows, each one checked; or preference pairs"),
     "recipe": ("etude.cli.data.recipe", "a commented run file for a field: healthcare, legal, finance, …"),
     "redact": ("etude.cli.data.redact", "replace personal data and secrets by masks or consistent fakes"),
     "clean": ("etude.cli.data.clean", "remove copies and near copies, make texts uniform, set unusable rows aside"),

@@ -14,6 +14,7 @@ from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:
     from etude.data.inputs import Inputs
+    from etude.data.synthesis.asking import Asked
     from etude.data.work import Outcome, Step
 
 Chosen = TypeVar("Chosen", bound="Options")
@@ -103,13 +104,19 @@ def perform(
     *,
     need_layout: bool = True,
     generate: Callable[[list[str]], list[str]] | None = None,
+    asked: Asked | None = None,
+    force: bool | None = None,
 ) -> int:
-    """Do a step on the files that were named, and tell what became of their rows; `generate` is the step's model."""
+    """Do a step on the files that were named, and tell what became of their rows; `generate` and `asked` are the
+    step's models, `force` replaces the output whatever the flag says."""
     from etude.data.work import dropped_of, manifest_of, work
 
     chosen, output = settings_of(arguments, step), Path(arguments.output)
     inputs = open_files(arguments, need_layout=need_layout)
-    outcome = work(inputs, chosen, output, command=command_line(), force=arguments.force, generate=generate)
+    outcome = work(
+        inputs, chosen, output, command=command_line(),
+        force=arguments.force if force is None else force, generate=generate, asked=asked,
+    )  # fmt: skip
     tell(outcome, dropped=dropped_of(output), manifest=manifest_of(output))
     return 0
 

@@ -1,0 +1,100 @@
+"""Let a model write new rows like the given ones, or from documents; each is checked, failures are kept with reasons.
+
+The model is an endpoint (the YAML file of its settings) or a base model, an adapter or a run on this machine. A command
+that was stopped goes on where it was: answers are kept beside the output.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etude.cli.data.files import add_step, perform, settings_of
+from etude.data.synthesize import Synthesize
+from etude.errors import Problems
+
+if TYPE_CHECKING:
+    from etude.cycle.asking import Drawing
+    from etude.data.synthesis.asking import Asked
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """`etude data synthesize FILE… -o OUT --model WHO`."""
+    add_step(parser, Synthesize)
+    who = "an endpoint's settings (YAML), a base model, an adapter or a run"
+    parser.add_argument("--model", required=True, metavar="WHO", help=f"who writes: {who}")
+    parser.add_argument("--judge", metavar="WHO", help=f"who rates what was written from 1 to 5: {who}")
+    parser.add_argument("--reward", metavar="RUN", help="for --best-of: the run whose reward model rates the answers")
+    parser.add_argument("--temperature", type=float, metavar="X", help="of the writer (an endpoint's own, else 0.8)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer (an endpoint's own, else 256)")
+    parser.add_argument("--most-requests", type=int, metavar="N", help="requests that this command sends the writer")
+    parser.add_argument("--most-tokens", type=int, metavar="N", help="tokens that it pays the writer for")
+    parser.add_argument("--most-cost", type=float, metavar="X", help="what it pays the writer, by its prices")
+
+
+def run(arguments: Namespace) -> int:
+    """Make rows or pairs, and say how many passed."""
+    chosen = settings_of(arguments, Synthesize)
+    if wrong := _conflicts(arguments, chosen):
+        raise Problems("command line", wrong)
+    asked = _asked(arguments, chosen)
+    force = arguments.force or _is_unfinished(Path(arguments.output), chosen)
+    return perform(arguments, Synthesize, asked=asked, force=force)
+
+
+def _conflicts(arguments: Namespace, chosen: Synthesize) -> list[str]:
+    found = []
+    if chosen.best_of and (arguments.judge is None) == (arguments.reward is None):
+        found.append("--best-of: needs either --judge or --reward, which says which answer is best")
+    if arguments.reward is not None and not chosen.best_of:
+        found.append("--reward: rates answers for --best-of only; new rows are rated by a --judge")
+    if arguments.judge is None:
+        given = {"--least-score": chosen.least_score, "--judge-template": chosen.judge_template}
+        found += [f"{flag}: needs a --judge" for flag, value in given.items() if value is not None]
+    if arguments.temperature is not None and not 0 <= arguments.temperature < float("inf"):
+        found.append(f"--temperature: must be a number of at least 0, got {arguments.temperature:g}")
+    if arguments.max_tokens is not None and arguments.max_tokens < 1:
+        found.append(f"--max-tokens: must be at least 1, got {arguments.max_tokens}")
+    return found
+
+
+def _asked(arguments: Namespace, chosen: Synthesize) -> Asked:
+    from etude.cycle.asking import Drawing, Limits, open_writer, reward_of
+    from etude.data.synthesis.asking import Asked
+
+    cache = Path(f"{arguments.output}.answers")
+    drawing = Drawing(temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=chosen.seed)
+    limits = Limits(
+        most_requests=arguments.most_requests, most_tokens=arguments.most_tokens, most_cost=arguments.most_cost
+    )
+    writer = open_writer(arguments.model, cache, drawing, limits)
+    if (chosen.best_of or chosen.agree > 1) and not writer.varies:
+        flag = "--best-of" if chosen.best_of else "--agree"
+        raise Problems("command line", [f"{flag}: at temperature 0 all answers are the same; set --temperature"])
+    judge = None
+    if arguments.judge is not None:
+        judge = open_writer(arguments.judge, cache, _judging(arguments.judge))
+    reward = None if arguments.reward is None else reward_of(arguments.reward)
+    return Asked(writer, judge, reward, arguments.reward or "")
+
+
+def _judging(name: str) -> Drawing:
+    """A local judge gives its likeliest answer; an endpoint is asked as its file says."""
+    from etude.cycle.asking import SETTINGS_FILES, Drawing
+
+    return Drawing() if Path(name).suffix.lower() in SETTINGS_FILES else Drawing(temperature=0.0)
+
+
+def _is_unfinished(output: Path, chosen: Synthesize) -> bool:
+    """Whether the output was written by these settings when the budget was spent, so that this command goes on."""
+    from etude.data.work import manifest_of
+
+    try:
+        manifest = json.loads(manifest_of(output).read_text(encoding="utf-8"))
+        settings, finished = manifest["settings"], manifest["notes"]["synthesis"]["finished"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return finished is False and settings == json.loads(json.dumps(asdict(chosen)))
