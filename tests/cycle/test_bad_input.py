@@ -38,7 +38,8 @@ def test_settings(desk: Desk) -> None:
 
 def test_a_setting_of_another_kind(desk: Desk) -> None:
     error = refused(desk, "technique.kind=full")
-    assert "technique.rank (line 15): belongs to kind lora, not to full; leave it out; " in error
+    line = 1 + (desk.folder / "toy.yaml").read_text(encoding="utf-8").splitlines().index("  rank: 4")
+    assert f"technique.rank (line {line}): belongs to kind lora, not to full; leave it out; " in error
     assert "technique=full replaces the whole section" in error
 
 
