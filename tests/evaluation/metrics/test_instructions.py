@@ -99,7 +99,8 @@ def test_the_published_checks_say_the_same(realdata: Path, monkeypatch: pytest.M
         kept = [
             (name, {key: value for key, value in given.items() if value is not None})
             for name, given in zip(row["instruction_id_list"], row["kwargs"], strict=True)
-            if name not in NEED_NLTK_DATA
+            # The published check counts a random letter where "!" is asked for; ours counts what is asked for.
+            if name not in NEED_NLTK_DATA and str(given.get("letter") or "a").isalpha()
         ]
         assert Instructions().unusable([json.dumps({key: row[key] for key in ("instruction_id_list", "kwargs")})]) == []
         if not kept:

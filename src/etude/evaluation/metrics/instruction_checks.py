@@ -1,7 +1,8 @@
 """Instructions that a program can verify, as IFEval has them (https://arxiv.org/abs/2311.07911): one check each.
 
-The rules are those of the published checks. Two differ: sentences are told apart by `words.sentences` instead of NLTK's
-trained splitter, and words in capitals are runs of letters instead of its tokens.
+The rules are those of the published checks. Three differ: sentences are told apart by `words.sentences` instead of
+NLTK's trained splitter, words in capitals are runs of letters instead of its tokens, and a letter to be counted may be
+any character, where the published check takes a random letter instead of "!".
 """
 
 from __future__ import annotations
