@@ -72,7 +72,8 @@ class RunFile:
             found.append(
                 ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")
             )
-        if self.objective.online and self.rollouts.updates > 1 and getattr(self.technique, "dropout", 0.0):
+        dropout: float = getattr(self.technique, "dropout", 0.0)
+        if self.objective.online and self.rollouts.updates > 1 and dropout:
             found.append(
                 ("technique.dropout", "must be 0 with rollouts.updates above 1: ratios to the writer would not be 1")
             )
