@@ -266,7 +266,7 @@ class Renderer:
         for probe in PROBES:
             try:
                 skeleton, _ = template.fill(probe)
-                self._equal(probe)
+                self._equal(probe, template.own(probe))
             except DataError as error:
                 if probe == PROBES[0]:
                     raise ModelError(f"refused: {error}", where=where, remedy=remedy) from None
@@ -278,13 +278,12 @@ class Renderer:
         template.learn_endings(frozenset(endings))
         self.end_ids |= frozenset(endings)
 
-    def _equal(self, probe: Sequence[Message]) -> None:
+    def _equal(self, probe: Sequence[Message], text: str) -> None:
         """ModelError unless one probe chat and its prompt equal the tokenizer's own, with one BOS and one opening."""
         where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
         plan = self._chat(probe)
         row = self.encode((plan,))[0]
-        said = [{"role": message.role, "content": message.text} for message in probe]
-        own = list(self.tokenizer.apply_chat_template(said, tokenize=True, return_dict=False))
+        own: list[int] = self.plain.full.encode(text, add_special_tokens=False).ids
         problem = None
         bos = self.tokenizer.bos_token_id
         if row.tokens[:2] == (bos, bos):
@@ -293,8 +292,8 @@ class Renderer:
             at = next(
                 (at for at, pair in enumerate(zip(row.tokens, own, strict=False)) if pair[0] != pair[1]), len(own)
             )
-            text = self.plain.decode(own[max(0, at - 3) : at + 3])
-            problem = f"encoded piece by piece it differs from the tokenizer's own rendering near {text!r}"
+            near = self.plain.decode(own[max(0, at - 3) : at + 3])
+            problem = f"encoded piece by piece it differs from the tokenizer's own rendering near {near!r}"
         else:
             last = self.encode((self._chat([*(replace(turn, weight=0.0) for turn in probe[:-1]), probe[-1]]),))[0]
             if self.prompt(probe[:-1]) != last.tokens[: last.answer_start]:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from etude.data.convert import ROLES
 from etude.data.plain import PlainTokenizer
 from etude.data.plan import Control, Item, Literal, Skeleton, Slot
-from etude.errors import DataError, ModelError
+from etude.data.template_process import TemplateProcess
+from etude.errors import DataError
 from etude.records import ImagePart, Message
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ TRANSFORMS: tuple[Callable[[str], str], ...] = (
 """What templates do to content on its way: nothing, trimming, JSON."""
 
 
-Tools = list[dict[Any, Any] | Callable[..., Any]]
-"""Declarations, typed as transformers types them."""
+Tools = list[dict[str, Any]]
+"""Declarations."""
 Chat = tuple[Sequence[Message], Sequence[str]]
 """Messages, and tool declarations as JSON texts."""
 Filled = tuple[Skeleton, list[str]]
@@ -64,22 +65,13 @@ class ChatTemplate:
     """The tokenizer's chat template, and the skeletons it gives."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, plain: PlainTokenizer) -> None:
-        source = tokenizer.chat_template
-        if isinstance(source, dict):
-            source = source.get("default") or next(iter(source.values()))
-        if not isinstance(source, str):
-            raise ModelError(
-                "the tokenizer has no chat template, so conversations cannot be rendered",
-                where=str(tokenizer.name_or_path),
-                remedy="use an instruction-tuned base model, or learn from plain text (format: text)",
-            )
-        self.source = source
+        self._process = TemplateProcess(tokenizer)
+        source, tool_source = self._process.source, self._process.tool_source
         self.sha256 = sha256(source.encode()).hexdigest()
         self.end_ids: frozenset[int] = frozenset()
         """Tokens known to end an answer; the renderer finds them with its probe chats."""
-        self._tokenizer = tokenizer
         self._plain = plain
-        marks = [chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in source]
+        marks = [chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in source + tool_source]
         self._open, self._close = marks[0], marks[1]
         self._slot = re.compile(f"{self._open}(\\d+){self._close}")
         self._skeletons: dict[object, Skeleton] = {}
@@ -147,16 +139,15 @@ class ChatTemplate:
                         yield error
 
     def _render(self, chats: Sequence[list[dict[str, Any]]], tools: Tools, *, answer: bool) -> list[str]:
-        from jinja2 import TemplateError
-
         try:
-            rendered = self._tokenizer.apply_chat_template(
-                list(chats), tools=tools or None, tokenize=False, add_generation_prompt=answer
-            )
-        except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            return self._process.render(chats, tools, answer=answer)
+        except DataError as error:
             roles = ", ".join(message["role"] for message in chats[-1])
             raise DataError(f"the chat template refuses the roles {roles}: {error}") from None
-        return list(map(str, rendered))
+
+    def own(self, messages: Sequence[Message]) -> str:
+        """The template's text of a chat as one string, control tokens and all: to compare with, never to learn from."""
+        return self._render([[_plain_message(message) for message in messages]], [], answer=False)[0]
 
     def _mark(self, messages: Sequence[Message], tools: Sequence[str]) -> Marked:
         marked = Marked()
@@ -205,7 +196,7 @@ class ChatTemplate:
             raise DataError(
                 f"the chat template leaves out or rewrites what message {owner + 1} ({messages[owner].role}) says"
             )
-        if marked.tools and "tools" not in self.source:
+        if marked.tools and "tools" not in self._process.tool_source:
             raise DataError(
                 "the chat template does not show tools to the model", remedy="use a base model made for tools"
             )

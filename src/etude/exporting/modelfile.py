@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.data.template_process import TemplateProcess
 from etude.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ TEMPLATES = {
 def default_system(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """What the chat template puts before a conversation that has no system message of its own, if it does."""
     marked = "a question that stands nowhere else"
-    shown = str(tokenizer.apply_chat_template([{"role": "user", "content": marked}], tokenize=False))
+    (shown,) = TemplateProcess(tokenizer).render([[{"role": "user", "content": marked}]], (), answer=False)
     found = re.search(r"system\W*\n+(.*?)<\|", shown.partition(marked)[0], re.DOTALL)
     return found[1].strip() if found and found[1].strip() else None
 

@@ -1,0 +1,158 @@
+"""Chat templates run in a process of their own, with limits: a template is a program that came with a model.
+
+A chat costs a small part of a millisecond more than it would here; the process starts with the first one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
+
+from etude.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHILD = Path(__file__).with_name("template_child.py")
+LONGEST_SOURCE = 1_000_000
+CHATS_A_REQUEST = 256
+CHARACTERS_A_REQUEST = 1 << 16
+REMEDY = "use a base model with another template"
+OVER = {
+    "time": "it takes more time than any honest template needs",
+    "memory": "it takes more memory than any honest template needs",
+    "end": "its process ended while it ran",
+    "nesting": "it calls itself without end, or is nested too deeply",
+}
+Messages = list[dict[str, Any]]
+
+
+class TemplateProcess:
+    """Renders chats with a tokenizer's own templates, as its `apply_chat_template` would."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        source = tokenizer.chat_template
+        sources: dict[str, str] = source if isinstance(source, dict) else {"default": source} if source else {}
+        self.where = f"chat template of {tokenizer.name_or_path or 'the tokenizer'}"
+        if not sources:
+            raise ModelError(
+                "the tokenizer has no chat template, so conversations cannot be rendered",
+                where=str(tokenizer.name_or_path),
+                remedy="use an instruction-tuned base model, or learn from plain text (format: text)",
+            )
+        if sum(map(len, sources.values())) > LONGEST_SOURCE:
+            raise ModelError(
+                f"refused: it is longer than {LONGEST_SOURCE:,} characters", where=self.where, remedy=REMEDY
+            )
+        self.source = sources.get("default") or next(iter(sources.values()))
+        self.tool_source = sources.get("tool_use", self.source)
+        """The one for chats with tools: some models have two."""
+        self._special = {name: value for name, value in tokenizer.special_tokens_map.items() if value is not None}
+        self._child: subprocess.Popen[str] | None = None
+        self._owner = 0
+        self._lock = Lock()
+        self._refusal: ModelError | None = None
+
+    def render(self, chats: Sequence[Messages], tools: Sequence[Any], *, answer: bool) -> list[str]:
+        """The template's text of each chat; `answer` appends the opening of the assistant's next message.
+
+        Raises:
+            DataError: the template refuses one of the chats.
+            ModelError: it takes more time or memory than templates may; from then on always.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        texts: list[str] = []
+        for several in _requests(chats):
+            found = self._asked(several, tools, answer=answer)
+            if isinstance(found, str):  # too much for all of them: one by one, who is it?
+                for chat in several:
+                    alone = found if len(several) == 1 else self._asked([chat], tools, answer=answer)
+                    if isinstance(alone, str):
+                        self._refusal = ModelError(f"refused: {OVER[alone]}", where=self.where, remedy=REMEDY)
+                        raise self._refusal
+                    texts += alone
+            else:
+                texts += found
+        return texts
+
+    def _asked(self, chats: Sequence[Messages], tools: Sequence[Any], *, answer: bool) -> list[str] | str:
+        """The texts, or the name of the limit that was passed."""
+        request = {
+            "source": self.tool_source if tools else self.source,
+            "special": self._special,
+            "chats": chats,
+            "tools": list(tools) or None,
+            "answer": answer,
+        }
+        with self._lock:
+            reply, code = self._exchanged(json.dumps(request) + "\n")
+            if code == -signal.SIGKILL:  # by somebody else: no limit here does that
+                reply, code = self._exchanged(json.dumps(request) + "\n")
+        if not reply:
+            return "time" if code == -signal.SIGPROF else "end"
+        told: dict[str, Any] = json.loads(reply)
+        if "refused" in told:
+            raise DataError("".join(char if char.isprintable() else " " for char in str(told["refused"])))
+        return str(told["over"]) if "over" in told else list(told["rendered"])
+
+    def _exchanged(self, line: str) -> tuple[str, int]:
+        """The child's reply, or nothing and the code that it ended with."""
+        child = self._child
+        if child is None or self._owner != os.getpid():  # a forked process must not talk to its parent's child
+            child = self._child = self._start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with suppress(OSError):
+            child.stdin.write(line)
+            child.stdin.flush()
+        reply = child.stdout.readline()
+        if reply:
+            return reply, 0
+        self._child = None
+        self._end()
+        return "", child.returncode
+
+    def _start(self) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-P", str(CHILD)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="ascii",
+        )  # fmt: skip
+        self._owner = os.getpid()
+        self._end = finalize(self, _end, child, self._owner)
+        return child
+
+
+def _end(child: subprocess.Popen[str], owner: int) -> None:
+    """Lets the child go, if it is this process's own."""
+    if owner != os.getpid():
+        return
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    child.kill()
+    child.wait()
+
+
+def _requests(chats: Sequence[Messages]) -> Iterator[list[Messages]]:
+    """The chats in portions of a size for which the limits are meant."""
+    portion: list[Messages] = []
+    size = 0
+    for chat in chats:
+        portion.append(chat)
+        size += sum(len(str(message.get("content", ""))) for message in chat)
+        if len(portion) == CHATS_A_REQUEST or size >= CHARACTERS_A_REQUEST:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
