@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from etude.pages.figures import (
     Confusion,
@@ -95,3 +96,13 @@ def test_two_drawings_share_no_ids() -> None:
 
     assert ids("a")
     assert not ids("a") & ids("b")
+
+
+@pytest.mark.parametrize("values", [[-0.3, -0.1], [-2.0, 1.0], [0.0, 0.0], [1.0, 3.0]])
+def test_a_trend_shows_every_point_and_zero(values: list[float]) -> None:
+    figure = Figure()
+    trend(curve(values))(figure)
+    low, high = figure.axes[0].get_ylim()
+    assert low <= min(0.0, *values)
+    assert high >= max(0.0, *values)
+    assert low < high

@@ -132,7 +132,8 @@ def trend(curve: Curve, *, colour: str = "tuned") -> Draw:
         grid(axes, "update", "")
         raw = thinned(curve, 240)
         axes.plot(raw.steps, raw.values, color=LIGHT[colour], linewidth=1.6)
-        axes.set_ylim(bottom=0, top=(1.1 * max(raw.values)) or 1.0)
+        lowest, highest = 1.1 * min(0.0, *raw.values), 1.1 * max(0.0, *raw.values)
+        axes.set_ylim(bottom=lowest, top=highest if highest > lowest else 1.0)
         axes.locator_params(axis="both", nbins=4)
         axes.margins(x=0.02)
 
