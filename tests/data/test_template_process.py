@@ -63,7 +63,7 @@ def used() -> float:
 
 def peak_megabytes(process: TemplateProcess) -> float:
     """The child's own peak so far; 0 if it is gone."""
-    child = process._child
+    child = process._child._process
     if child is None:
         return 0.0
     told = Path(f"/proc/{child.pid}/status").read_text(encoding="ascii")
@@ -110,7 +110,7 @@ def test_a_child_that_was_lost_is_replaced_and_a_copy_of_the_process_has_its_own
     said = [{"role": "user", "content": "hi"}]
     expected = ["<|im_start|>user\nhi<|im_end|>\n"]
     assert process.render([said], (), answer=False) == expected
-    child = process._child
+    child = process._child._process
     assert child is not None
     copied = os.fork()
     if not copied:

@@ -1,6 +1,7 @@
 """Chat templates run in a process of their own, with limits: a template is a program that came with a model.
 
-A chat costs a small part of a millisecond more than it would here; the process starts with the first one.
+A chat costs a small part of a millisecond more than it would here. The process starts with the first one, and serves
+everybody who renders with the same templates: starting it takes more time than most files of rows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -57,9 +59,7 @@ class TemplateProcess:
         self.tool_source = sources.get("tool_use", self.source)
         """The one for chats with tools: some models have two."""
         self._special = {name: value for name, value in tokenizer.special_tokens_map.items() if value is not None}
-        self._child: subprocess.Popen[str] | None = None
-        self._owner = 0
-        self._lock = Lock()
+        self._child = _child_of(self.source, self.tool_source)
         self._refusal: ModelError | None = None
 
     def render(self, chats: Sequence[Messages], tools: Sequence[Any], *, answer: bool) -> list[str]:
@@ -94,10 +94,9 @@ class TemplateProcess:
             "tools": list(tools) or None,
             "answer": answer,
         }
-        with self._lock:
-            reply, code = self._exchanged(json.dumps(request) + "\n")
-            if code == -signal.SIGKILL:  # by somebody else: no limit here does that
-                reply, code = self._exchanged(json.dumps(request) + "\n")
+        reply, code = self._child.exchanged(json.dumps(request) + "\n")
+        if code == -signal.SIGKILL:  # by somebody else: no limit here does that
+            reply, code = self._child.exchanged(json.dumps(request) + "\n")
         if not reply:
             return "time" if code == -signal.SIGPROF else "end"
         told: dict[str, Any] = json.loads(reply)
@@ -105,43 +104,59 @@ class TemplateProcess:
             raise DataError("".join(char if char.isprintable() else " " for char in str(told["refused"])))
         return str(told["over"]) if "over" in told else list(told["rendered"])
 
-    def _exchanged(self, line: str) -> tuple[str, int]:
-        """The child's reply, or nothing and the code that it ended with."""
-        child = self._child
-        if child is None or self._owner != os.getpid():  # a forked process must not talk to its parent's child
-            child = self._child = self._start()
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with suppress(OSError):
-            child.stdin.write(line)
-            child.stdin.flush()
-        reply = child.stdout.readline()
-        if reply:
-            return reply, 0
-        self._child = None
-        self._end()
-        return "", child.returncode
+
+class _Child:
+    """A process that renders, started when it is first asked and again after a limit ended it."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._owner = 0
+        self._lock = Lock()
+
+    def exchanged(self, line: str) -> tuple[str, int]:
+        """The reply, or nothing and the code that it ended with."""
+        with self._lock:
+            process = self._process
+            if process is None or self._owner != os.getpid():  # a forked process must not talk to its parent's child
+                process = self._process = self._start()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with suppress(OSError):
+                process.stdin.write(line)
+                process.stdin.flush()
+            reply = process.stdout.readline()
+            if reply:
+                return reply, 0
+            self._process = None
+            self._end()
+            return "", process.returncode
 
     def _start(self) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", str(CHILD)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="ascii",
         )  # fmt: skip
         self._owner = os.getpid()
-        self._end = finalize(self, _end, child, self._owner)
-        return child
+        self._end = finalize(self, _end, process, self._owner)
+        return process
 
 
-def _end(child: subprocess.Popen[str], owner: int) -> None:
+@lru_cache(maxsize=4)
+def _child_of(source: str, tool_source: str) -> _Child:
+    """One for all who render with these templates, and for no other: a hostile one could spoil what others get."""
+    return _Child()
+
+
+def _end(process: subprocess.Popen[str], owner: int) -> None:
     """Lets the child go, if it is this process's own."""
     if owner != os.getpid():
         return
-    for pipe in (child.stdin, child.stdout):
+    for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             with suppress(OSError):
                 pipe.close()
-    child.kill()
-    child.wait()
+    process.kill()
+    process.wait()
 
 
 def _requests(chats: Sequence[Messages]) -> Iterator[list[Messages]]:
