@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.measured import peak_gigabytes
 from bench.pairs import OFFLINE
+from etude.models.options import ModelOptions, Precision
 
 MODEL = "smollm2-135m-instruct"
 STEPS = 3
@@ -26,6 +27,12 @@ class Trial:
     """Share of a row's tokens that is learned."""
     objective: str = "sft"
     settings: str = "{}"
+    model: str = MODEL
+    precision: Precision = "auto"
+
+    @property
+    def options(self) -> ModelOptions:
+        return ModelOptions(name=self.model, precision=self.precision)
 
 
 TRIALS = tuple(
@@ -49,8 +56,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     errors = []
     for trial in TRIALS:
-        found = _child("measure", trial)
-        predicted = _child("predict", trial)
+        found, predicted = peaks_of(trial)
         error = predicted["peak"] / found["peak"] - 1
         errors.append(error)
         print(
@@ -60,6 +66,11 @@ def main() -> None:
         )
     within = sum(abs(error) <= 0.1 for error in errors)
     print(f"\nwithin 10 %: {within} of {len(errors)}; from {min(errors):+.1%} to {max(errors):+.1%}")
+
+
+def peaks_of(trial: Trial) -> tuple[dict[str, float], dict[str, float]]:
+    """What was measured and what was predicted, in gigabytes under `peak`."""
+    return _child("measure", trial), _child("predict", trial)
 
 
 def _child(what: str, trial: Trial) -> dict[str, float]:
@@ -107,7 +118,7 @@ def measure(trial: Trial) -> None:
     from etude.training.options import TrainOptions
 
     technique = _technique(trial)
-    policy = attach(technique, load(MODEL, held=technique.base_held_as))
+    policy = attach(technique, load(trial.options, held=technique.base_held_as))
     options = TrainOptions(steps=STEPS, batch_rows=trial.rows, learning_rate=1e-4)
     train(policy, _source(trial), OBJECTIVES[trial.objective], options=options)
     print(json.dumps({"peak": peak_gigabytes()}))
@@ -116,9 +127,8 @@ def measure(trial: Trial) -> None:
 def predict(trial: Trial) -> None:
     """The planner's peak for the same."""
     from etude.cycle.foresee import predicted_peak
-    from etude.models.options import ModelOptions
 
-    peak = predicted_peak(_technique(trial), _source(trial), ModelOptions(name=MODEL), batch_rows=trial.rows)
+    peak = predicted_peak(_technique(trial), _source(trial), trial.options, batch_rows=trial.rows)
     print(json.dumps({"peak": peak / 1e9}))
 
 

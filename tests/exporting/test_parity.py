@@ -58,7 +58,9 @@ def test_rows_are_cut_at_the_most_sites(model: LoadedModel) -> None:
         Expected.of(model, [TokenRow((1, 2), (0.0, 0.0))])
 
 
-@pytest.mark.parametrize("numbers", ["f32", "f16", "q8_0", "q4_0"])
+@pytest.mark.parametrize(
+    "numbers", ["q8_0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("f32", "f16", "q4_0"))]
+)
 def test_llama_cpp_says_the_same(numbers: str, model: LoadedModel, expected: Expected, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     path = tmp_path / f"{numbers}.gguf"

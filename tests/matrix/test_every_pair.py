@@ -38,12 +38,15 @@ SETTINGS = {
     "sparse": {"share": 0.05, "samples": 4},
     "peft": {"config": {"peft_type": "LOHA", "r": 4, "target_modules": ["q_proj", "down_proj"]}},
 }
-ALIKE = ("orpo", "simpo", "cpo", "ppo", "distill")
-"""Objectives that ask no more of a technique than others do: most of their pairs wait for `make test-all`."""
-ALWAYS = ("lora", "full", "prompt", "sparse")
+EVERY_TECHNIQUE = ("sft", "dpo")
+"""Objectives that meet every technique in `make test`: one of single rows, one of pairs with a reference."""
+EVERY_OBJECTIVE = ("lora", "full")
+"""Techniques that meet every objective there: beside the base's weights, and in their place. The rest is slow."""
 PAIRS = [
     pytest.param(
-        technique, objective, marks=[pytest.mark.slow] if objective in ALIKE and technique not in ALWAYS else []
+        technique,
+        objective,
+        marks=[] if objective in EVERY_TECHNIQUE or technique in EVERY_OBJECTIVE else [pytest.mark.slow],
     )
     for technique in TECHNIQUES
     for objective in OBJECTIVES
