@@ -20,6 +20,7 @@ from etude.sampling.rewards.mixture import Mixture, OpenJudge, OpenModel, Simple
 from etude.sampling.rewards.options import RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.sampling.rollouts import FILE, Rollouts
+from etude.sampling.written import Here
 from etude.techniques.lora import LoRA
 from etude.techniques.policy import Policy, attach
 from etude.training.loop import Trained, train
@@ -47,9 +48,9 @@ def mixture(term: Callable[[Sequence[Written]], list[float]] = liked) -> Mixture
 def rollouts(policy: Policy, objective: Online, *, folder: Path | None = None, **options: object) -> Rollouts:
     settings = {"group": 4, "max_new_tokens": 6, **options}
     return Rollouts(
-        subject=policy, prompts=PROMPTS, objective=objective, rewards=mixture(), folder=folder,
+        writer=Here(policy, frozenset({2})), prompts=PROMPTS, objective=objective, rewards=mixture(), folder=folder,
         options=RolloutOptions(rewards=(RewardOptions(kind="exact"),), **settings),  # type: ignore[arg-type]
-        end_ids=frozenset({2}), scores=lambda batch: scores_of(policy, batch, objective), tokens=4096,
+        scores=lambda batch: scores_of(policy, batch, objective), tokens=4096,
     )  # fmt: skip
 
 
@@ -193,14 +194,11 @@ def test_whole_groups_are_needed() -> None:
 
 
 def test_too_many_answers_without_a_reward_end_the_run() -> None:
-    source = rollouts(fresh(GRPO()), GRPO())
+    policy = fresh(GRPO())
+    source = rollouts(policy, GRPO())
     source.rewards = mixture(lambda written: [math.nan] * len(written))
     with pytest.raises(EtudeError, match="8 of 8 answers got no reward"):
-        trained_by(source)
-
-
-def trained_by(source: Rollouts) -> None:
-    train(source.subject, source, GRPO(), options=TrainOptions(steps=1, batch_rows=8))  # type: ignore[arg-type]
+        train(policy, source, GRPO(), options=TrainOptions(steps=1, batch_rows=8))
 
 
 USERS = '''"""Reward functions of a user."""

@@ -43,7 +43,11 @@ def _resolved(section: object, folder: Path) -> object:
     if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
         return replace(section, name=_absolute(section.name, folder))
     if isinstance(section, RolloutOptions):
-        return replace(section, rewards=tuple(_reward_resolved(reward, folder) for reward in section.rewards))
+        vllm = section.vllm
+        if vllm is not None and vllm.adapters is not None:
+            vllm = replace(vllm, adapters=_absolute(vllm.adapters, folder))
+        rewards = tuple(_reward_resolved(reward, folder) for reward in section.rewards)
+        return replace(section, rewards=rewards, vllm=vllm)
     if isinstance(section, Distill) and _says_path(section.teacher):
         return replace(section, teacher=_absolute(section.teacher, folder))
     return section

@@ -81,7 +81,7 @@ def words(hint: object) -> str:
         return f"list of {words(inner[0])}"
     if origin is not None and inner:
         return "mapping of name: " + words(inner[-1])
-    return WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+    return "settings (below)" if is_dataclass(hint) else WORDS.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def json_schema() -> dict[str, Any]:
@@ -127,6 +127,7 @@ def _page() -> Iterator[str]:
             yield from _kinds(name)
         elif is_dataclass(section.type):
             yield from _table(section.type)
+            yield from _nested(name, section.type)
             if f"{name}.steps" in TABLES:
                 yield f"Each of `{name}.steps` is one of these:\n"
                 yield from _kinds(f"{name}.steps")
@@ -147,8 +148,8 @@ def _kinds(section: str) -> Iterator[str]:
         yield from _table(chosen)
 
 
-def _table(options: type) -> Iterator[str]:
-    rows = [setting for setting in settings(options) if setting.name != "kind"]
+def _table(options: type, *, with_kind: bool = False) -> Iterator[str]:
+    rows = [setting for setting in settings(options) if with_kind or setting.name != "kind"]
     if not rows:
         yield "No settings.\n"
         return
@@ -158,6 +159,17 @@ def _table(options: type) -> Iterator[str]:
         default = "**required**" if setting.default is None else f"`{setting.default}`"
         yield f"| `{setting.name}` | {_cell(setting.type)} | {default} | {_cell(setting.says)} |"
     yield ""
+
+
+def _nested(place: str, options: type) -> Iterator[str]:
+    """The settings of settings that are sections themselves."""
+    for name, hint in get_type_hints(options).items():
+        for inner in (hint, *get_args(hint)):
+            if is_dataclass(inner) and isinstance(inner, type):
+                yield f"### `{place}.{name}`\n"
+                yield f"{_first_line(inner)}\n"
+                yield from _table(inner, with_kind=True)
+                yield from _nested(f"{place}.{name}", inner)
 
 
 def _cell(text: str) -> str:

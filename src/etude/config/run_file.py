@@ -10,7 +10,7 @@ from etude import yaml_text
 from etude.comparison.gates import Gate
 from etude.data.options import DataOptions
 from etude.evaluation.options import EvaluationOptions
-from etude.exporting.targets import Target, obstacles
+from etude.exporting.targets import Target, as_vllm_adapter, obstacles
 from etude.models.options import ModelOptions
 from etude.planning.options import PlanningOptions
 from etude.records import Preference
@@ -66,17 +66,9 @@ class RunFile:
             for name, value in (("patience", self.training.patience), ("heldout_every", self.training.heldout_every)):
                 if value is not None:
                     found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
-        if self.objective.online and self.objective.needs_rewards and not self.rollouts.rewards:
-            found.append(("rollouts.rewards", f"missing; {type(self.objective).__name__} learns from rewards"))
-        if self.objective.online and self.training.batch_rows % self.rollouts.group:
-            found.append(
-                ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")
-            )
-        dropout: float = getattr(self.technique, "dropout", 0.0)
-        if self.objective.online and self.rollouts.updates > 1 and dropout:
-            found.append(
-                ("technique.dropout", "must be 0 with rollouts.updates above 1: ratios to the writer would not be 1")
-            )
+        found += self._online_problems() if self.objective.online else []
+        if self.rollouts.vllm is not None:
+            found += self._served_problems()
         if self.data.trusted_pairs is not None and Preference not in self.objective.learns_from:
             found.append(("data.trusted_pairs", f"{type(self.objective).__name__} learns from no pairs; leave it out"))
         for place, gate in enumerate(self.gates):
@@ -85,6 +77,28 @@ class RunFile:
                 found.append((f"gates.{place}", "compares with the base, and evaluation.base is false"))
         found += [(one.setting, one.says) for one in obstacles(self.target, self.technique) if one.refused]
         return found
+
+    def _online_problems(self) -> list[tuple[str, str]]:
+        """Of an objective that learns from its own answers."""
+        found: list[tuple[str, str]] = []
+        if self.objective.needs_rewards and not self.rollouts.rewards:
+            found.append(("rollouts.rewards", f"missing; {type(self.objective).__name__} learns from rewards"))
+        if self.training.batch_rows % self.rollouts.group:
+            found.append(
+                ("training.batch_rows", f"must be a multiple of rollouts.group ({self.rollouts.group}), whole groups")
+            )
+        dropout: float = getattr(self.technique, "dropout", 0.0)
+        if self.rollouts.updates > 1 and dropout:
+            found.append(
+                ("technique.dropout", "must be 0 with rollouts.updates above 1: ratios to the writer would not be 1")
+            )
+        return found
+
+    def _served_problems(self) -> list[tuple[str, str]]:
+        """What keeps a server from writing the answers."""
+        if not self.objective.online:
+            return [("rollouts.vllm", f"{type(self.objective).__name__} learns from no answers of its own")]
+        return [(setting, f"with rollouts.vllm: {says}") for setting, says in as_vllm_adapter(self.technique)]
 
 
 def dump(run_file: RunFile) -> str:

@@ -144,7 +144,7 @@ def with_objective(work: Work, run_file: RunFile, shape: Shape, rows: Rows) -> W
         run_file.data.tokens_at_once, answers // rollouts.group * rows.longest + answers * rollouts.max_new_tokens
     )
     learned = min(tokens, answers * rollouts.max_new_tokens)
-    written = min(answers, rollouts.batch_rows) * longest
+    written = 0 if rollouts.vllm is not None else min(answers, rollouts.batch_rows) * longest
     return replace(work, second_models=others, cache_tokens=written, tokens=tokens, sites=learned)
 
 

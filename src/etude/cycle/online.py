@@ -18,9 +18,11 @@ from etude.config import RunFile
 from etude.cycle.subjects import InMemory, open_subject
 from etude.data.prepare import Prepared
 from etude.data.render import Renderer
-from etude.errors import ConfigError
+from etude.endpoints.vllm import open_vllm
+from etude.errors import ConfigError, Problems
 from etude.evaluation.intervals import mean_interval
 from etude.evaluation.report import ItemResult, Report
+from etude.exporting.targets import as_vllm_adapter
 from etude.models.rewarding import rewards_of
 from etude.records import Message
 from etude.runs.directory import RunDirectory
@@ -30,6 +32,8 @@ from etude.sampling.rewards.judge import Ask
 from etude.sampling.rewards.mixture import Mixture
 from etude.sampling.rollouts import Rollouts
 from etude.sampling.sampler import sample
+from etude.sampling.written import FOLDER as SERVED
+from etude.sampling.written import Here, Served, Writer
 from etude.techniques.policy import Policy
 from etude.training.scores import scores_of
 
@@ -57,16 +61,40 @@ def rollouts_of(run_file: RunFile, policy: Policy, prepared: Prepared, folder: P
     known = InMemory(policy.model, policy.technique)
     tokenizer = policy.model.tokenizer
     return Rollouts(
-        subject=policy,
+        writer=_writer(run_file, policy, folder),
         prompts=[asked(sample, tokenizer) for sample in prepared.samples],
         objective=objective,
         rewards=Mixture.of(run_file.rollouts.rewards, partial(open_reward_model, known=known), open_judge),
         options=run_file.rollouts,
-        end_ids=Renderer(tokenizer).end_ids,
         scores=lambda batch: scores_of(policy, batch.to(policy.model.module.device), objective),
         tokens=run_file.data.tokens_at_once,
         share_prefixes=run_file.data.share_prefixes,
         folder=folder,
+    )
+
+
+def _writer(run_file: RunFile, policy: Policy, folder: Path | None) -> Writer:
+    """The policy itself, or a server that it is pushed to.
+
+    Raises:
+        EtudeError: a server that cannot answer by this adapter, or no folder to hand it over in.
+    """
+    tokenizer, vllm = policy.model.tokenizer, run_file.rollouts.vllm
+    end_ids = Renderer(tokenizer).end_ids
+    if vllm is None:
+        return Here(policy, end_ids)
+    if found := as_vllm_adapter(policy.technique, policy.model.module.config):
+        raise Problems("rollouts.vllm", [ConfigError(says, where=setting) for setting, says in found])
+    if folder is None:
+        raise ConfigError("a server's answers are not the same in every process", where="rollouts.vllm",
+                          remedy="train in one process")  # fmt: skip
+    name = sha256(str(folder.absolute()).encode()).hexdigest()[:12]
+    return Served(
+        server=open_vllm(vllm),
+        save=partial(policy.technique.save, policy.model),
+        folder=folder / SERVED if vllm.adapters is None else Path(vllm.adapters) / name,
+        tokenizer=tokenizer,
+        end_ids=end_ids,
     )
 
 

@@ -160,7 +160,7 @@ class Endpoint:
             if told.seconds is not None:
                 self._pace.hold(told.seconds)
             if number + 1 < options.tries:
-                await asyncio.sleep(_pause(told.seconds, number, options.longest_wait_seconds))
+                await asyncio.sleep(pause(told.seconds, number, options.longest_wait_seconds))
         return NoReply(f"{options.tries} tries, the last: {reason}")
 
     async def _once(self, client: AsyncClient, body: dict[str, Any], reserved: Reserved) -> Reply | NoReply | _Again:
@@ -238,7 +238,7 @@ class Endpoint:
         return str(text).replace(self.key, "[key]") if self.key else str(text)
 
 
-def _pause(asked: float | None, number: int, longest: float) -> float:
+def pause(asked: float | None, number: int, longest: float) -> float:
     """Seconds before the next try, spread so that requests that failed together do not come back together.
 
     https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
@@ -255,23 +255,34 @@ def open_endpoint(options: EndpointOptions) -> Endpoint:
     Raises:
         EtudeError: settings out of range, no key where one is named, or no HTTP library.
     """
-    if importlib.util.find_spec("httpx2") is None:
-        raise EtudeError("asking an endpoint needs httpx2", remedy="pip install 'etude[endpoints]'")
+    need_httpx()
     if found := options.problems():
         raise Problems("endpoint", [f"{setting}: {says}" for setting, says in found])
-    return Endpoint(options, _key_of(options))
+    return Endpoint(options, key_in(options.key_variable, where="endpoint.key_variable"))
 
 
-def _key_of(options: EndpointOptions) -> str | None:
-    if options.key_variable is None:
+def need_httpx() -> None:
+    """
+    Raises:
+        EtudeError: there is no HTTP library.
+    """
+    if importlib.util.find_spec("httpx2") is None:
+        raise EtudeError("asking an endpoint needs httpx2", remedy="pip install 'etude[endpoints]'")
+
+
+def key_in(variable: str | None, *, where: str) -> str | None:
+    """The key in an environment variable; None where none is named.
+
+    Raises:
+        ConfigError: it is not set, or holds no key.
+    """
+    if variable is None:
         return None
-    key = os.environ.get(options.key_variable, "").strip()
+    key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(
-            f"the environment variable {options.key_variable} is not set",
-            where="endpoint.key_variable",
-            remedy="export it with the key",
+            f"the environment variable {variable} is not set", where=where, remedy="export it with the key"
         )
     if not key.isascii() or any(sign.isspace() for sign in key):
-        raise ConfigError(f"what {options.key_variable} holds is no key", where="endpoint.key_variable")
+        raise ConfigError(f"what {variable} holds is no key", where=where)
     return key

@@ -53,7 +53,7 @@ class EndpointOptions:
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range or in conflict."""
-        found = [("url", says) for says in _url_problems(self.url, has_key=self.key_variable is not None)]
+        found = [("url", says) for says in url_problems(self.url, has_key=self.key_variable is not None)]
         if not self.model:
             found.append(("model", "missing; it is the server's name for the model"))
         for name, low in {"max_tokens": 1, "tries": 1, "concurrency": 1, "longest_wait_seconds": 0}.items():
@@ -81,10 +81,38 @@ class EndpointOptions:
     @property
     def is_local(self) -> bool:
         """Whether the server is on this machine."""
-        return _is_loopback(urlsplit(self.url).hostname or "")
+        return is_local(self.url)
 
 
-def _url_problems(url: str, *, has_key: bool) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class VllmOptions:
+    """A running `vllm serve BASE --enable-lora`, which writes the answers that are learned from."""
+
+    url: str
+    """The part before `/completions`, such as http://127.0.0.1:8000/v1."""
+    key_variable: str | None = None
+    """The environment variable that holds the server's key; the key itself is never written or shown."""
+    adapters: str | None = None
+    """Folder in which the policy is handed over, under a path that the server sees too; null: the run's own folder."""
+    seconds: float = 600.0
+    """Longest time for one request: all answers to one prompt."""
+    tries: int = 4
+    """How often a request is sent where the server is busy, fails or breaks off."""
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(setting, what is wrong with it) for every setting out of range."""
+        found = [("url", says) for says in url_problems(self.url, has_key=self.key_variable is not None)]
+        if not found and not self.url.rstrip("/").endswith("/v1"):
+            found.append(("url", "must end in /v1, as in http://127.0.0.1:8000/v1"))
+        if self.seconds <= 0:
+            found.append(("seconds", f"must be above 0, got {self.seconds:g}"))
+        if self.tries < 1:
+            found.append(("tries", f"must be at least 1, got {self.tries}"))
+        return found
+
+
+def url_problems(url: str, *, has_key: bool) -> list[str]:
+    """What is wrong with a server's address."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -102,6 +130,11 @@ def _url_problems(url: str, *, has_key: bool) -> list[str]:
     if has_key and parts.scheme == "http" and not _is_near(parts.hostname):
         found.append("would send the key in the clear; use https")
     return found
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is this machine's."""
+    return _is_loopback(urlsplit(url).hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

@@ -31,6 +31,8 @@ class Obstacle:
     says: str
     refused: bool = False
     """Whether there is no way at all."""
+    merged: bool = False
+    """Whether there is one only for the merged model."""
 
 
 def obstacles(target: Target, technique: Technique, config: Any = None) -> tuple[Obstacle, ...]:
@@ -38,6 +40,14 @@ def obstacles(target: Target, technique: Technique, config: Any = None) -> tuple
     if target == "any":
         return ()
     return tuple(_found(target, technique, config))
+
+
+def as_vllm_adapter(technique: Technique, config: Any = None) -> list[tuple[str, str]]:
+    """(setting, why not) for everything that keeps a vLLM server from answering by the adapter itself."""
+    if technique.saved_as != "adapter":
+        return [("technique.kind", "makes no adapter that vllm could load; lora does")]
+    found = [one for one in obstacles("vllm", technique, config) if one.refused or one.merged]
+    return [(one.setting, one.says.partition("; serve it merged")[0]) for one in found]
 
 
 def _found(target: Target, technique: Technique, config: Any) -> Iterator[Obstacle]:
@@ -56,22 +66,24 @@ def _as_adapter(technique: Technique, kind: str, config: Any) -> Iterator[Obstac
     merged = "serve it merged: etude export RUN --to merged"
     if not isinstance(technique, LoRA):
         if technique.saved_as == "adapter":
-            yield Obstacle("technique.kind", f"vllm loads no adapters of kind {kind}; {merged}")
+            yield Obstacle("technique.kind", f"vllm loads no adapters of kind {kind}; {merged}", merged=True)
         return
-    ranks = {technique.rank, *technique.rank_pattern.values()}
+    stored = 2 if technique.start == "pissa" else 1
+    ranks = {stored * rank for rank in (technique.rank, *technique.rank_pattern.values())}
     if technique.dora:
-        yield Obstacle("technique.dora", f"vllm loads no DoRA adapters; {merged}")
+        yield Obstacle("technique.dora", f"vllm loads no DoRA adapters; {merged}", merged=True)
     if technique.rank_pattern or technique.alpha_pattern:
         says = f"vllm scales all layers of an adapter alike, so these would answer differently; {merged}"
-        yield Obstacle("technique.rank_pattern", says)
+        yield Obstacle("technique.rank_pattern", says, merged=True)
     if max(ranks) > VLLM_RANKS[-1]:
-        yield Obstacle("technique.rank", f"vllm loads adapters up to rank {VLLM_RANKS[-1]}; {merged}")
+        says = f"vllm loads adapters up to rank {VLLM_RANKS[-1]}; {merged}"
+        yield Obstacle("technique.rank", says, merged=True)
     elif max(ranks) > VLLM_RANK:
         needed = next(rank for rank in VLLM_RANKS if rank >= max(ranks))
         yield Obstacle("technique.rank", f"start vllm with --max-lora-rank {needed}; it stops at {VLLM_RANK} otherwise")
     if "lm_head" in technique.targets and getattr(config, "tie_word_embeddings", False):
         says = f"vllm would change the embedding as well, to which this model's head is tied; {merged}"
-        yield Obstacle("technique.targets", says)
+        yield Obstacle("technique.targets", says, merged=True)
     if technique.base_held_as is not None:
         says = (
             f"the adapter was learned on a base in {technique.base_held_as}; on a plain one its answers differ a little"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from etude.endpoints.options import VllmOptions
 from etude.sampling.rewards.options import RewardOptions
 
 
@@ -30,6 +31,9 @@ class RolloutOptions:
     https://arxiv.org/abs/2503.14476)."""
     learn_unfinished: bool = True
     """Whether answers that were cut at max_new_tokens are learned from."""
+    vllm: VllmOptions | None = None
+    """A running `vllm serve` that writes the answers, the policy pushed to it as an adapter; null: they are written
+    here."""
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range or in conflict."""
@@ -41,6 +45,8 @@ class RolloutOptions:
             found.append(("temperature", f"must be above 0, or all answers are the same; got {self.temperature:g}"))
         if not 0 < self.top_p <= 1:
             found.append(("top_p", f"must be above 0 and at most 1, got {self.top_p:g}"))
+        if self.vllm is not None:
+            found += [(f"vllm.{setting}", says) for setting, says in self.vllm.problems()]
         for place, reward in enumerate(self.rewards):
             found += [(f"rewards.{place}.{setting}", says) for setting, says in reward.problems()]
         return found

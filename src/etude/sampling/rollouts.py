@@ -23,7 +23,6 @@ from etude.batch import Batch, Sample, Scores, Step, TokenRow
 from etude.data.batches import epoch_order
 from etude.data.cut import cut
 from etude.errors import DataError
-from etude.models.loaded import Subject
 from etude.objectives.base import Online
 from etude.objectives.experience import Experience
 from etude.packing import pack
@@ -32,7 +31,7 @@ from etude.sampling.options import SampleOptions
 from etude.sampling.rewards.mixture import Mixture, Written
 from etude.sampling.rollout_figures import figures_of
 from etude.sampling.rollout_options import RolloutOptions
-from etude.sampling.sampler import sample
+from etude.sampling.written import Writer
 
 FILE = "rollouts.jsonl"
 Share = Callable[[Sequence[Sequence[int]]], Sequence[Sequence[int]]]
@@ -42,13 +41,12 @@ Share = Callable[[Sequence[Sequence[int]]], Sequence[Sequence[int]]]
 class Rollouts:
     """A source of steps for objectives that learn online; see `training.source.StepSource`."""
 
-    subject: Subject
-    """The policy that learns."""
+    writer: Writer
+    """Answers as the policy that learns."""
     prompts: Sequence[Asked]
     objective: Online
     rewards: Mixture
     options: RolloutOptions
-    end_ids: frozenset[int]
     scores: Callable[[Batch], Scores]
     """Of the answers' tokens by the policy as it is, without gradient."""
     tokens: int
@@ -81,8 +79,12 @@ class Rollouts:
         """An update learns from `batch_rows` answers; each batch of answers serves `options.updates` updates.
 
         Raises:
-            DataError: `batch_rows` is no multiple of the group's size.
+            DataError: `batch_rows` is no multiple of the group's size, or several processes would each get other
+                answers.
         """
+        if num_ranks > 1 and not self.writer.same_everywhere:
+            raise DataError("a server's answers are not the same in every process", where="rollouts.vllm",
+                            remedy="train in one process")  # fmt: skip
         if batch_rows % self.options.group:
             raise DataError(
                 f"{batch_rows} answers an update are no whole groups of {self.options.group}",
@@ -171,9 +173,7 @@ class Rollouts:
             batch_rows=self.options.batch_rows,
             seed=seed,
         )
-        with self.subject.use() as model:
-            prompts = [one.tokens for one in asked for _ in range(group)]
-            answers = sample(model, prompts, settings, end_ids=self.end_ids)
+        answers = self.writer([one.tokens for one in asked], settings, group=group)
         written = [
             Written(one.text, answer.text, one.reference, (*one.tokens, *answer.tokens), len(answer.tokens))
             for one, answer in zip((one for one in asked for _ in range(group)), answers, strict=True)
