@@ -1,4 +1,4 @@
-"""Measure a model or a run on a task: scores with their intervals, and a few answers to look at."""
+"""Measure a model or a run on a task: scores with their intervals, a few answers, and why it fails where it does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from etude.evaluation.report import ItemResult, Report
+    from etude.evaluation.tasks import Task
 
 SAMPLES = 3
 SHOWN_LETTERS = 400
@@ -27,6 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=("bfloat16", "float32"),
         help="how weights are held; as in the run if left out",
     )
+    parser.add_argument(
+        "--explain", nargs="?", const="", metavar="NAME",
+        help="say where it fails, in NAME.html and NAME.json (TASK.explanation in this folder)",
+    )  # fmt: skip
 
 
 def run(arguments: Namespace) -> int:
@@ -55,7 +60,22 @@ def run(arguments: Namespace) -> int:
         console.print(_shown_item(item, report), markup=False, highlight=False)
     if arguments.save:
         console.print(f"report: {arguments.save}", markup=False, soft_wrap=True)
+    if arguments.explain is not None:
+        _explain(report, task, arguments)
     return 0
+
+
+def _explain(report: Report, task: Task, arguments: Namespace) -> None:
+    from etude.cli.explaining import write_and_tell
+    from etude.cli.train import OnTerminal
+    from etude.cycle.explaining import explain_report, run_file_of
+    from etude.diagnosis.options import ExplainOptions
+
+    found = explain_report(
+        report, ExplainOptions(), OnTerminal(), task=task, path=arguments.save or "",
+        run_file=run_file_of(arguments.subject),
+    )  # fmt: skip
+    write_and_tell(found, arguments.explain or None)
 
 
 def scores_table(report: Report) -> Table:

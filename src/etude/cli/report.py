@@ -1,4 +1,4 @@
-"""Reports on finished runs: the trade-off between gain and forgetting of several, and what one has memorised."""
+"""Reports on finished runs: gain against forgetting of several, what one has memorised, and where it fails."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.cli.explaining import add_explaining
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Which page, of which runs."""
-    actions = parser.add_subparsers(title="pages", metavar="frontier | memorization", required=True)
+    actions = parser.add_subparsers(title="pages", metavar="frontier | memorization | explain", required=True)
     frontier = actions.add_parser("frontier", help="task gain against forgetting, a point a run, with intervals")
     frontier.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs")
     frontier.add_argument("--task", metavar="NAME", help="the task whose gain counts; the first one if left out")
@@ -32,6 +33,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     memory.add_argument("--rows", type=int, default=32, metavar="N", help="training rows and held-out rows (32 each)")
     memory.add_argument("--canaries", metavar="FILE", help="what `etude data plant` made and the run was trained on")
     memory.set_defaults(action=_memorization)
+    why = actions.add_parser("explain", help="where a run fails: worse slices, kinds of mistake, rows that would help")
+    why.add_argument("run", metavar="RUN", help="folder of a finished run")
+    why.add_argument("--task", metavar="NAME", help="the task to explain; the first one if left out")
+    add_explaining(why)
+    why.set_defaults(action=_explain)
 
 
 def run(arguments: Namespace) -> int:
@@ -79,6 +85,20 @@ def _memorization(arguments: Namespace) -> int:
     epochs = epochs_of(entries)
     for line in (*_recited(found), *map(_secret, exposed), *map(_epoch, epochs), advice(epochs)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _explain(arguments: Namespace) -> int:
+    from etude.cli.data.audit import embedder
+    from etude.cli.explaining import options_of, write_and_tell
+    from etude.cli.terminal import quiet_libraries
+    from etude.cli.train import OnTerminal
+    from etude.cycle.explaining import explain_run
+
+    quiet_libraries()
+    embed = embedder(arguments.embedder)
+    found = explain_run(Path(arguments.run), options_of(arguments), OnTerminal(), task=arguments.task, embed=embed)
+    write_and_tell(found, arguments.out)
     return 0
 
 

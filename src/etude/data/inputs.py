@@ -109,6 +109,8 @@ class Inputs:
     files: tuple[InputFile, ...]
     reading: Reading
     progress: ProgressOf = unseen
+    only: frozenset[Origin] | None = None
+    """Where the rows stand that count; None: all do."""
 
     def each(self, title: str) -> Iterator[Row | BadRow]:
         """Every row, from the first one on; `title` says what it is read for."""
@@ -117,7 +119,8 @@ class Inputs:
             for number, row in enumerate(chain.from_iterable(self.files)):
                 if not number % ROWS_BETWEEN_REPORTS:
                     on_progress(min(number, total - 1), total)
-                yield row
+                if self.only is None or row.origin in self.only:
+                    yield row
             on_progress(total, total)
 
     @property
@@ -127,8 +130,14 @@ class Inputs:
 
     def described(self) -> list[dict[str, object]]:
         """Each file by path, hash and layout, for a manifest."""
+        chosen = {} if self.only is None else {"only": sorted(map(str, self.only))}
         return [
-            {"path": file.name, "sha256": file.sha256, "layout": None if file.layout is None else file.layout.words}
+            {
+                "path": file.name,
+                "sha256": file.sha256,
+                "layout": None if file.layout is None else file.layout.words,
+                **chosen,
+            }
             for file in self.files
         ]
 

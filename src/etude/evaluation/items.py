@@ -16,6 +16,7 @@ from etude.evaluation.tasks import Settings, Task
 from etude.records import Message, Prompt
 
 if TYPE_CHECKING:
+    from etude.data.rows import RawRow
     from etude.models.loaded import LoadedModel
     from etude.records import Record
 
@@ -84,7 +85,7 @@ def context_tokens(model: LoadedModel) -> int | None:
         return None
 
 
-def item_id(record: Record, task: Task) -> str:
+def item_id(record: Record | RawRow, task: Task) -> str:
     """File and line, the file named from the task's data on, so that reports of a moved data set still pair."""
     path, root = Path(record.origin.path), Path(task.data)
     if path == root:

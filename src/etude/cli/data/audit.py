@@ -77,7 +77,7 @@ def run(arguments: Namespace) -> int:
         options,
         renderer=None if arguments.model == NO_MODEL else _renderer(arguments.model),
         model=arguments.model,
-        embed=_embedder(arguments.embedder),
+        embed=embedder(arguments.embedder),
         classify=_classifier(arguments.classifier),
         production=_production(arguments),
         reading=_reading(arguments),
@@ -139,7 +139,8 @@ def _renderer(model: str) -> Renderer:
     return Renderer(load_tokenizer(model))
 
 
-def _embedder(path: str | None) -> Embed | None:
+def embedder(path: str | None) -> Embed | None:
+    """What turns texts into vectors, by the folder of an embedding model; None without one."""
     if path is None:
         return None
     from etude.cli.terminal import progress, quiet_libraries

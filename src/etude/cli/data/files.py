@@ -39,15 +39,20 @@ def add_reading(parser: ArgumentParser) -> None:
     parser.add_argument("--format", default="auto", choices=FORMATS, help="the rows' layout (auto: detect it)")
 
 
-def add_inputs(parser: ArgumentParser) -> None:
+def add_inputs(parser: ArgumentParser, *, needed: bool = True) -> None:
     """The files to read."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="data files, folders of them, or hub data sets' names")
+    parser.add_argument(
+        "files",
+        nargs="+" if needed else "*",
+        metavar="FILE",
+        help="data files, folders of them, or hub data sets' names",
+    )
     add_reading(parser)
 
 
-def add_step(parser: ArgumentParser, step: type[Step]) -> None:
+def add_step(parser: ArgumentParser, step: type[Step], *, needs_files: bool = True) -> None:
     """The files, the output, and a flag for each of the step's settings."""
-    add_inputs(parser)
+    add_inputs(parser, needed=needs_files)
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="the file to write (JSON lines)")
     parser.add_argument("--force", action="store_true", help="replace the output if it is there")
     add_settings(parser, step)
@@ -106,15 +111,16 @@ def perform(
     generate: Callable[[list[str]], list[str]] | None = None,
     asked: Asked | None = None,
     force: bool | None = None,
+    inputs: Inputs | None = None,
 ) -> int:
-    """Do a step on the files that were named, and tell what became of their rows; `generate` and `asked` are the
-    step's models, `force` replaces the output whatever the flag says."""
+    """Do a step on the files that were named, or on `inputs`, and tell what became of their rows; `generate` and
+    `asked` are the step's models, `force` replaces the output whatever the flag says."""
     from etude.data.work import dropped_of, manifest_of, work
 
     chosen, output = settings_of(arguments, step), Path(arguments.output)
-    inputs = open_files(arguments, need_layout=need_layout)
+    given = open_files(arguments, need_layout=need_layout) if inputs is None else inputs
     outcome = work(
-        inputs, chosen, output, command=command_line(),
+        given, chosen, output, command=command_line(),
         force=arguments.force if force is None else force, generate=generate, asked=asked,
     )  # fmt: skip
     tell(outcome, dropped=dropped_of(output), manifest=manifest_of(output))

@@ -1,29 +1,34 @@
 """Let a model write new rows like the given ones, or from documents; each is checked, failures are kept with reasons.
 
 The model is an endpoint (the YAML file of its settings) or a base model, an adapter or a run on this machine. A command
-that was stopped goes on where it was: answers are kept beside the output.
+that was stopped goes on where it was: answers are kept beside the output. With --for-slice the seeds are the training
+rows that an explanation found nearest to a slice of the task on which a run fails.
 """
 
 from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.cli.data.files import add_step, perform, settings_of
 from etude.data.synthesize import Synthesize
-from etude.errors import Problems
+from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:
     from etude.cycle.asking import Drawing
+    from etude.data.inputs import Inputs
     from etude.data.synthesis.asking import Asked
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """`etude data synthesize FILE… -o OUT --model WHO`."""
-    add_step(parser, Synthesize)
+    add_step(parser, Synthesize, needs_files=False)
+    parser.add_argument(
+        "--for-slice", metavar="EXPLANATION.json:SLICE", help="instead of FILE: more rows for a slice that is worse"
+    )
     who = "an endpoint's settings (YAML), a base model, an adapter or a run"
     parser.add_argument("--model", required=True, metavar="WHO", help=f"who writes: {who}")
     parser.add_argument("--judge", metavar="WHO", help=f"who rates what was written from 1 to 5: {who}")
@@ -40,9 +45,42 @@ def run(arguments: Namespace) -> int:
     chosen = settings_of(arguments, Synthesize)
     if wrong := _conflicts(arguments, chosen):
         raise Problems("command line", wrong)
+    inputs = None
+    if arguments.for_slice is not None:
+        inputs, has_label = _seeds_of_slice(arguments.for_slice)
+        # New rows for a label are rows with that label.
+        arguments.known_answers = chosen.known_answers or (has_label and not chosen.best_of)
+        chosen = settings_of(arguments, Synthesize)
     asked = _asked(arguments, chosen)
     force = arguments.force or _is_unfinished(Path(arguments.output), chosen)
-    return perform(arguments, Synthesize, asked=asked, force=force)
+    return perform(arguments, Synthesize, asked=asked, force=force, inputs=inputs)
+
+
+def _seeds_of_slice(named: str) -> tuple[Inputs, bool]:
+    """The training rows nearest to the slice, and whether all of them have its label.
+
+    Raises:
+        EtudeError: no such explanation or slice, or none of the rows is known.
+    """
+    from etude.cli.terminal import console, progress
+    from etude.data.inputs import Reading, open_inputs
+    from etude.diagnosis.explanation import load_explanation
+
+    file, mark, name = named.partition(".json:")
+    if not mark or not name:
+        raise EtudeError(f"expected EXPLANATION.json:SLICE, got {named!r}", where="--for-slice")
+    found = load_explanation(Path(f"{file}.json"))
+    one = found.named(name)
+    if found.train is None or not one.nearest:
+        raise EtudeError(
+            f"knows no training rows near {name!r}", where=f"{file}.json",
+            remedy="explain a run whose training rows are still there, and choose a slice that is worse",
+        )  # fmt: skip
+    reading = Reading(format=found.reading["format"], columns=found.reading["columns"])
+    inputs = replace(open_inputs([found.train], reading, progress=progress), only=frozenset(one.seeds))
+    text = f"{name}: {len(one.seeds)} of the training rows in {found.train} are the seeds"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return inputs, one.has_rows_of_its_label
 
 
 def _conflicts(arguments: Namespace, chosen: Synthesize) -> list[str]:
@@ -51,6 +89,10 @@ def _conflicts(arguments: Namespace, chosen: Synthesize) -> list[str]:
         found.append("--best-of: needs either --judge or --reward, which says which answer is best")
     if arguments.reward is not None and not chosen.best_of:
         found.append("--reward: rates answers for --best-of only; new rows are rated by a --judge")
+    if bool(arguments.files) == (arguments.for_slice is not None):
+        found.append("FILE: give either files with seeds, or --for-slice")
+    if arguments.for_slice is not None and (arguments.columns or arguments.format != "auto"):
+        found.append("--columns, --format: the explanation named by --for-slice knows how its rows are read")
     if arguments.judge is None:
         given = {"--least-score": chosen.least_score, "--judge-template": chosen.judge_template}
         found += [f"{flag}: needs a --judge" for flag, value in given.items() if value is not None]

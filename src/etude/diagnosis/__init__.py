@@ -1,0 +1,1 @@
+"""Why a model fails, where, and which rows would help."""
