@@ -264,7 +264,7 @@ class _Run:
             faults.demand("loop.pass", len(batch.tokens_T))
             faults.point("loop.mid_accumulation")
             for name, value in {"loss": loss.total, **loss.sums}.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.detach().cpu().float()
+                sums[name] = sums.get(name, torch.zeros(())) + value.detach().float()  # no wait for a GPU
 
         seed_of_update(self.options.seed, number, self.ranks.rank)
         with self.policy.technique.learning(self.policy.model):
