@@ -11,7 +11,7 @@ from etude.batch import TokenRow
 from etude.errors import EtudeError
 from etude.exporting.gguf_file import write_gguf
 from etude.exporting.llama_cpp import LlamaCpp
-from etude.exporting.parity import MOST_SITES, Expected, against_llama_cpp, against_model
+from etude.exporting.parity import MOST_SITES, Expected, against_engine, against_model
 from etude.models.load import load
 from etude.models.loaded import LoadedModel
 from etude.models.options import ModelOptions
@@ -67,7 +67,8 @@ def test_llama_cpp_says_the_same(numbers: str, model: LoadedModel, expected: Exp
     write_gguf(model.folder, path, numbers, name="toy")  # type: ignore[arg-type]
     text = toy_tokenizer().apply_chat_template([{"role": "user", "content": "my card 1234"}], tokenize=False)
     texts = [(text, tuple(toy_tokenizer()(text)["input_ids"]))]
-    parity = against_llama_cpp(expected, path, texts, held=numbers)
+    engine = LlamaCpp(path, longest=max(len(row.tokens) for row in expected.rows) + 8)
+    parity = against_engine(expected, engine, texts, form="toy", held=numbers)
     assert parity.same_tokens
     assert parity.holds, parity.sentence()
     if numbers == "f32":

@@ -20,8 +20,9 @@ from etude.errors import ConfigError, EtudeError, ModelError
 from etude.exporting.card import CardFacts, model_card
 from etude.exporting.gguf_file import NumberType, write_gguf
 from etude.exporting.hub import push_folder
+from etude.exporting.llama_cpp import LlamaCpp
 from etude.exporting.modelfile import default_system, write_modelfile
-from etude.exporting.parity import Expected, Parity, against_llama_cpp, against_model
+from etude.exporting.parity import Expected, Parity, against_engine, against_model
 from etude.models.load import load
 from etude.models.options import ModelOptions
 from etude.runs.directory import is_run, open_run
@@ -134,7 +135,9 @@ def _written(
     compared = [_compared_folder(path, expected, texts, form=path.name, held=wanted.numbers)]
     notes: list[str] = []
     try:
-        compared.append(against_llama_cpp(expected, path, texts, held=wanted.numbers))
+        engine = LlamaCpp(path, longest=max(len(row.tokens) for row in expected.rows) + 8)
+        form = f"{path.name} in llama.cpp"
+        compared.append(against_engine(expected, engine, texts, form=form, held=wanted.numbers))
     except EtudeError as error:
         if "not installed" not in str(error):
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from etude.errors import EtudeError
 FREE_PORT = 0
 """The system chooses one, on loopback: only the server tokenizes."""
 SECONDS = 60.0
+TOP = 128
+"""Most likely tokens that are asked for."""
 SURELY = 1e4
 
 
@@ -59,6 +61,10 @@ class LlamaCpp:
         )
         with urlopen(request, timeout=SECONDS) as answer:
             return tuple(json.loads(answer.read())["tokens"])
+
+    def predictions(self, tokens: Sequence[int], places: Sequence[int]) -> Iterator[dict[int, float]]:
+        """The most likely tokens at each of these places, given those before it, with their log-probabilities."""
+        return (self.next_tokens(tokens[:at], TOP) for at in places)
 
     def next_tokens(self, tokens: Sequence[int], top: int) -> dict[int, float]:
         """The most likely next tokens with their log-probabilities, the most likely first.

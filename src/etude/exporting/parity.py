@@ -5,10 +5,10 @@ Shape letters: S sites, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from etude.batch import Sample, TokenRow
 from etude.errors import EtudeError
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MOST_SITES = 192
 """Predictions compared, over all rows."""
-TOP = 128
-"""Most likely tokens that llama.cpp is asked for; its divergence is over these and the rest as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,37 +165,42 @@ def against_model(expected: Expected, model: LoadedModel, *, form: str, held: st
     )
 
 
-def against_llama_cpp(
-    expected: Expected, path: Path, texts: Sequence[tuple[str, tuple[int, ...]]], *, held: str
+class Engine(Protocol):
+    """Another program that reads texts and predicts tokens."""
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The ids that it reads a rendered text as, control tokens understood."""
+        ...
+
+    def predictions(self, tokens: Sequence[int], places: Sequence[int]) -> Iterable[Mapping[int, float]]:
+        """The most likely tokens at each of these places of a row, with their log-probabilities."""
+        ...
+
+
+def against_engine(
+    expected: Expected, engine: Engine, texts: Sequence[tuple[str, tuple[int, ...]]], *, form: str, held: str
 ) -> Parity:
-    """A GGUF file in llama.cpp itself; `texts` are rendered texts with the token ids that they must become.
+    """What another program says of the same rows; `texts` are rendered texts with the token ids that they must become.
+
+    It tells its most likely tokens only: the divergence is over these and the rest as one.
 
     Raises:
-        EtudeError: the package that holds llama.cpp is not installed, or it cannot load the file.
+        EtudeError: the program did not answer.
     """
-    import torch
-
-    from etude.exporting.llama_cpp import LlamaCpp
-
-    engine = LlamaCpp(path, longest=max(len(row.tokens) for row in expected.rows) + 8)
     same_tokens = all(engine.tokens(text) == ids for text, ids in texts)
     divergences, differences, same_first = [], [], []
     site = 0
     for row in expected.rows:
-        for at in [i for i, weight in enumerate(row.weights) if weight]:
+        places = [at for at, weight in enumerate(row.weights) if weight]
+        for theirs in engine.predictions([int(token) for token in row.tokens], places):
             ours, target = expected.log_SV[site], int(expected.target_S[site])
-            theirs = engine.next_tokens([int(token) for token in row.tokens[:at]], TOP)
-            known = torch.tensor(list(theirs))
-            log_q, log_p = torch.tensor(list(theirs.values())), ours[known]
-            rest_p, rest_q = (max(1e-9, 1 - float(one.exp().sum())) for one in (log_p, log_q))
-            tail = rest_p * (torch.tensor(rest_p).log() - torch.tensor(rest_q).log())
-            divergences.append(float((log_p.exp() * (log_p - log_q)).sum() + tail))
+            divergences.append(_divergence(ours, theirs))
             if target in theirs:
                 differences.append(abs(float(ours[target]) - theirs[target]))
-            same_first.append(int(ours.argmax()) == next(iter(theirs)))
+            same_first.append(int(ours.argmax()) == max(theirs, key=lambda token: theirs[token]))
             site += 1
     return Parity(
-        form=f"{path.name} in llama.cpp",
+        form=form,
         same_tokens=same_tokens,
         mean_divergence=sum(divergences) / len(divergences),
         mean_difference=sum(differences) / max(1, len(differences)),
@@ -205,3 +208,13 @@ def against_llama_cpp(
         same_first=sum(same_first) / len(same_first),
         bounds=expected.bounds(held),
     )
+
+
+def _divergence(ours_V: Tensor, theirs: Mapping[int, float]) -> float:
+    """KL, nats, where only some tokens' log-probabilities are known of the second."""
+    import torch
+
+    log_q, log_p = torch.tensor(list(theirs.values())), ours_V[torch.tensor(list(theirs))]
+    rest_p, rest_q = (max(1e-9, 1 - float(one.exp().sum())) for one in (log_p, log_q))
+    rest = rest_p * math.log(rest_p / rest_q)
+    return float((log_p.exp() * (log_p - log_q)).sum()) + rest
