@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from etude.models.load import load
+from etude.models.options import ModelOptions
 from tests.cycle.conftest import Desk, Done
+from tests.sampling.vllm_server import vllm_server
 
 
 def said(done: Done) -> str:
@@ -41,6 +47,35 @@ def test_each_form_is_written_and_proven(
         assert part in card
     again = finished.etude("export", "runs/toy", *arguments, "--out", str(out))
     assert (again.code, "is there already" in again.words) == (2, True)
+
+
+def test_an_adapter_is_asked_in_a_vllm_server(finished: Desk, tmp_path: Path) -> None:
+    base = partial(load, ModelOptions(name=str(finished.folder / "base"), precision="float32"))
+    asked = ("export", "runs/toy", "--to", "adapter", "--vllm")
+    with vllm_server(base) as server:
+        words = said(finished.etude(*asked, server.url, "--out", str(tmp_path / "out")))
+        assert server.loaded
+        assert not server.adapters
+    assert "adapter in vLLM: holds; same token ids" in words
+    assert parity_of(tmp_path / "out")[1]["most_difference"] < 1e-3  # type: ignore[operator]
+    done = finished.etude("export", "runs/toy", "--vllm", "http://127.0.0.1:9/v1", "--out", str(tmp_path / "no"))
+    assert (done.code, "--vllm takes adapters only" in done.error) == (2, True)
+
+
+def test_a_vllm_server_that_answers_by_other_weights_fails_the_export(finished: Desk, tmp_path: Path) -> None:
+    base = partial(load, ModelOptions(name=str(finished.folder / "base"), precision="float32"))
+    other = tmp_path / "other"
+    shutil.copytree(finished.folder / "runs" / "toy" / "adapter", other)
+    weights = load_file(other / "adapter_model.safetensors")
+    save_file({name: -3 * tensor for name, tensor in weights.items()}, other / "adapter_model.safetensors")
+    with vllm_server(base, stale=True) as server:
+        server.answer("/v1/load_lora_adapter", {"lora_name": "other", "lora_path": str(other)})
+        done = finished.etude(
+            "export", "runs/toy", "--to", "adapter", "--vllm", server.url, "--out", str(tmp_path / "out")
+        )
+    assert done.code == 1
+    assert "adapter in vLLM: FAILS" in done.words
+    assert (tmp_path / "out" / "EXPORT_FAILED").is_file()
 
 
 def test_adapters_become_one_that_is_opened(finished: Desk, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from etude.models.loaded import LoadedModel
 from etude.sampling.answer import Completion
 from etude.sampling.options import SampleOptions
@@ -22,7 +24,8 @@ from etude.techniques.policy import Policy, attach_adapter
 
 FIELDS = {
     "model", "prompt", "n", "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
-    "presence_penalty", "frequency_penalty", "seed", "stop_token_ids", "ignore_eos", "logprobs", "return_token_ids",
+    "presence_penalty", "frequency_penalty", "seed", "stop_token_ids", "ignore_eos", "logprobs", "prompt_logprobs",
+    "return_token_ids",
 }  # fmt: skip
 """Of vLLM's CompletionRequest (vllm/entrypoints/openai/completion/protocol.py), those that are known here."""
 Answer = tuple[int, object]
@@ -57,7 +60,11 @@ class VllmServer(ThreadingHTTPServer):
             known = self.adapters.pop(body["lora_name"], None)
             return (404, _error("The lora adapter cannot be found.")) if known is None else (200, "Success")
         if path == "/v1/completions":
-            return self._complete(body)
+            return self._predict(body) if "prompt_logprobs" in body else self._complete(body)
+        if path == "/tokenize":
+            text, special = body["prompt"], body["add_special_tokens"]
+            ids = self.base().tokenizer(text, add_special_tokens=special)["input_ids"]
+            return 200, {"tokens": ids, "count": len(ids), "max_model_len": 2048}
         return 404, {"detail": "Not Found"}
 
     def _load(self, name: str, folder: Path) -> Answer:
@@ -70,6 +77,22 @@ class VllmServer(ThreadingHTTPServer):
         self.adapters[name] = self.first
         self.loaded.append(name)
         return 200, f"Success: LoRA adapter '{name}' added successfully."
+
+    def _predict(self, body: dict[str, Any]) -> Answer:
+        """As vLLM tells `prompt_logprobs`: null, then the likeliest of each place and the token that is there."""
+        if unknown := body.keys() - FIELDS:
+            return 400, _error(f"unknown fields: {unknown}")
+        if body["model"] not in self.adapters:
+            return 404, _error(f"The model `{body['model']}` does not exist.")
+        tokens = body["prompt"]
+        with self.adapters[body["model"]].use() as model, torch.no_grad():
+            logits = model.module(input_ids=torch.tensor([tokens]), use_cache=False).logits[0]
+        places: list[dict[str, Any] | None] = [None]
+        for said, token in zip(logits.log_softmax(-1)[:-1], tokens[1:], strict=True):
+            known = {*said.topk(body["prompt_logprobs"]).indices.tolist(), token}
+            places.append({str(one): {"logprob": float(said[one]), "rank": 1, "decoded_token": ""} for one in known})
+        choice = {"index": 0, "text": "", "prompt_logprobs": places, "prompt_token_ids": tokens}
+        return 200, {"model": body["model"], "choices": [choice]}
 
     def _complete(self, body: dict[str, Any]) -> Answer:
         self.bodies.append(body)

@@ -31,6 +31,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--numbers", choices=("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1"), default="q8_0", help="in GGUF (q8_0)"
     )
+    parser.add_argument(
+        "--vllm", metavar="URL", help="with --to adapter: a running `vllm serve BASE --enable-lora` that is asked too"
+    )
+    parser.add_argument("--vllm-key", metavar="VARIABLE", help="the environment variable that holds that server's key")
     parser.add_argument("--push", metavar="OWNER/NAME", help="a hub repository that gets the folder")
     parser.add_argument(
         "--method", choices=("sum", "ties", "dare", "dare-ties"), default="sum", help="of `merge` (sum)"
@@ -49,6 +53,7 @@ def run(arguments: Namespace) -> int:
         return _merge(arguments)
     from etude.cycle.export import Exporting, export
     from etude.cycle.show import Quiet
+    from etude.endpoints.options import VllmOptions
 
     name = arguments.name or Path(arguments.subject).name
     out = Path(arguments.out or f"exports/{name}-{arguments.to}")
@@ -58,6 +63,7 @@ def run(arguments: Namespace) -> int:
         precision=arguments.precision,
         numbers=arguments.numbers,
         name=name,
+        vllm=VllmOptions(url=arguments.vllm, key_variable=arguments.vllm_key) if arguments.vllm else None,
         push_to=arguments.push,
     )
     exported = export(arguments.subject, wanted, show=Quiet())

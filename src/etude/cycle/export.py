@@ -16,10 +16,12 @@ from etude.config import RunFile, load_run_file
 from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Quiet, Show
 from etude.cycle.subjects import Named, open_subject
+from etude.endpoints.options import VllmOptions
 from etude.errors import ConfigError, EtudeError, ModelError
 from etude.exporting.card import CardFacts, model_card
 from etude.exporting.gguf_file import NumberType, write_gguf
 from etude.exporting.hub import push_folder
+from etude.exporting.in_vllm import loaded_in_vllm
 from etude.exporting.llama_cpp import LlamaCpp
 from etude.exporting.modelfile import default_system, write_modelfile
 from etude.exporting.parity import Expected, Parity, against_engine, against_model
@@ -57,6 +59,8 @@ class Exporting:
     """Of a GGUF file."""
     name: str | None = None
     """What the model is called in its card and files; the folder's name if left out."""
+    vllm: VllmOptions | None = None
+    """A server of the base model that is asked for the same; adapters only."""
     push_to: str | None = None
     """A hub repository, `owner/name`, to which the folder goes afterwards."""
 
@@ -83,6 +87,8 @@ def export(subject: str, wanted: Exporting, *, show: Show | None = None) -> Expo
         EtudeError: anything the user can mend; nothing is left then.
     """
     show = show or Quiet()
+    if wanted.vllm is not None and wanted.to != "adapter":
+        raise ConfigError("--vllm takes adapters only", where=f"--to {wanted.to}", remedy="export with --to adapter")
     if wanted.out.exists():
         raise ConfigError("is there already", where=str(wanted.out), remedy="name another folder by --out")
     show.say(f"asking {subject} for its answers")
@@ -117,7 +123,7 @@ def _written(
     subject: str, wanted: Exporting, folder: Path, expected: Expected, texts: Sequence[tuple[str, tuple[int, ...]]]
 ) -> tuple[tuple[Parity, ...], tuple[str, ...]]:
     if wanted.to == "adapter":
-        return _adapter(subject, folder, expected), ()
+        return _adapter(subject, wanted, folder, expected, texts), ()
     merged = folder if wanted.to == "merged" else folder.with_name("merged")
     precision: MergedPrecision = wanted.precision if wanted.to == "merged" else "float32"
     _merge(subject, merged, precision)
@@ -145,7 +151,9 @@ def _written(
     return tuple(compared), tuple(notes)
 
 
-def _adapter(subject: str, folder: Path, expected: Expected) -> tuple[Parity, ...]:
+def _adapter(
+    subject: str, wanted: Exporting, folder: Path, expected: Expected, texts: Sequence[tuple[str, tuple[int, ...]]]
+) -> tuple[Parity, ...]:
     """Copies the adapter, and reads the copy."""
     source = _adapter_folder(subject)
     if source is None:
@@ -154,7 +162,11 @@ def _adapter(subject: str, folder: Path, expected: Expected) -> tuple[Parity, ..
     again = open_subject(str(folder))
     with again.use() as model:
         parity = against_model(expected, model, form="adapter", held=expected.held, same_tokens=True)
-    return (parity,)
+    if wanted.vllm is None:
+        return (parity,)
+    with loaded_in_vllm(wanted.vllm, folder) as engine:  # which holds its numbers in 16 bits unless it is told
+        served = against_engine(expected, engine, texts, form="adapter in vLLM", held="bfloat16")
+    return parity, served
 
 
 def _adapter_folder(subject: str) -> Path | None:

@@ -1,8 +1,8 @@
 """A running `vllm serve BASE --enable-lora`: adapters are pushed to it, token ids go in, drawn tokens come out.
 
 Its own HTTP interface, as of vLLM 0.10.2 (`return_token_ids`) and later: `/v1/load_lora_adapter`,
-`/v1/unload_lora_adapter`, `/v1/completions`. The server must be started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and
-must see the adapters' folder under the same path. Nothing of vLLM is imported.
+`/v1/unload_lora_adapter`, `/v1/completions`, `/tokenize`. The server must be started with
+VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and must see the adapters' folder under the same path. Nothing of vLLM is imported.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_SECONDS = 60.0
 NOT_FOUND = 404
+KNOWN = 20
+"""Likeliest tokens that are asked for: no server tells more unless it was started with a higher --max-logprobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,50 @@ class Vllm:
             answered = list(pool.map(lambda body: self._sent("completions", body), bodies))
         return [self._read(answer, body) for answer, body in zip(answered, bodies, strict=True)]
 
+    def tokens(self, model: str, text: str) -> tuple[int, ...]:
+        """The ids that the server reads a rendered text as, control tokens understood.
+
+        Raises:
+            EndpointError: no answer, or one without ids.
+        """
+        beside = self.options.url.rstrip("/").removesuffix("/v1") + "/tokenize"  # not under /v1
+        answer = self._sent(beside, {"model": model, "prompt": text, "add_special_tokens": False})
+        self._check(answer, "does not say which tokens a text is", None)
+        try:
+            return tuple(map(int, json.loads(answer.content)["tokens"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._error(f"what came holds no token ids ({error})") from error
+
+    def predictions(self, model: str, tokens: Sequence[int]) -> list[dict[int, float]]:
+        """Log-probabilities, nats, of the token at each place of a row and of the `KNOWN` likeliest; none at the first.
+
+        Raises:
+            EndpointError: no answer, or one that says too little.
+        """
+        body = {
+            "model": model,
+            "prompt": list(tokens),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": KNOWN,
+            "return_token_ids": True,
+        }
+        answer = self._sent("completions", body)
+        self._check(answer, "predicted nothing", None)
+        try:
+            (choice,) = json.loads(answer.content)["choices"]
+            if choice["prompt_token_ids"] != list(tokens):
+                raise ValueError("it read another row than the one that was sent")
+            found = [
+                {int(token): float(one["logprob"]) for token, one in (place or {}).items()}
+                for place in choice["prompt_logprobs"]
+            ]
+            if len(found) != len(tokens):
+                raise ValueError(f"{len(found)} predictions for {len(tokens)} tokens")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._error(f"what came holds no predictions of the row's tokens ({error})") from error
+        return found
+
     def _read(self, answer: Response, body: dict[str, Any]) -> list[Drawn]:
         self._check(answer, "wrote no answers", None)
         try:
@@ -179,18 +225,18 @@ def _drawn(choice: dict[str, Any], prompt: Sequence[int]) -> Drawn:
     return Drawn(tuple(map(int, tokens)), tuple(map(float, logprobs)))
 
 
-def open_vllm(options: VllmOptions) -> Vllm:
-    """The server, not yet asked.
+def open_vllm(options: VllmOptions, *, where: str = "rollouts.vllm") -> Vllm:
+    """The server, not yet asked; mistakes are told as of `where`.
 
     Raises:
         EtudeError: settings out of range, no key where one is named, or no HTTP library.
     """
     need_httpx()
     if found := options.problems():
-        raise Problems("rollouts.vllm", [f"{setting}: {says}" for setting, says in found])
+        raise Problems(where, [f"{setting}: {says}" for setting, says in found])
     import httpx2
 
-    key = key_in(options.key_variable, where="rollouts.vllm.key_variable")
+    key = key_in(options.key_variable, where=f"{where}.key_variable")
     client = httpx2.Client(
         base_url=options.url.rstrip("/") + "/",
         headers={"Authorization": f"Bearer {key}"} if key else {},
