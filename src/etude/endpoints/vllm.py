@@ -2,7 +2,7 @@
 
 Its own HTTP interface, as of vLLM 0.10.2 (`return_token_ids`) and later: `/v1/load_lora_adapter`,
 `/v1/unload_lora_adapter`, `/v1/completions`, `/tokenize`. The server must be started with
-VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and must see the adapters' folder under the same path. Nothing of vLLM is imported.
+VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and must see the adapters' folder under that path. Nothing of vLLM is imported.
 """
 
 from __future__ import annotations
