@@ -82,6 +82,8 @@ def test_distance_has_a_limit() -> None:
     far = {**GOOD, "kl_now": 1.6}
     assert heard(*(progress(step, far) for step in range(1, 5))) == "", "one batch's estimate is noisy"
     assert "is 32 nats an answer away" in heard(*(progress(step, far) for step in range(1, 6)))
+    thrown = [progress(step, {**GOOD, "kl_now": 200.0 if step % 5 == 0 else 0.3}) for step in range(1, 30)]
+    assert "away" not in heard(*thrown), "one unlikely token in an update is no distance"
 
 
 @pytest.mark.parametrize(

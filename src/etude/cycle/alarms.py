@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from etude.training.progress import Progress, StopEarly
@@ -150,11 +151,11 @@ class Alarms:
             )
 
     def _distance(self, figures: Mapping[str, float]) -> None:
-        """`kl` is an answer's, `kl_now` a token's and noisy."""
+        """`kl` is an answer's, `kl_now` a token's, whose estimate one unlikely token can throw far off."""
         found = figures.get("kl", 0.0)
         recent = [one["kl_now"] * one.get("answer_tokens", 1.0) for one in self._seen[-FIRST:] if "kl_now" in one]
         if len(recent) == FIRST:
-            found = max(found, sum(recent) / FIRST)
+            found = max(found, median(recent))
         if found > self.most_kl:
             raise StopEarly(f"the policy is {found:.3g} nats an answer away from where it began: too far")
 
