@@ -1,4 +1,4 @@
-"""GRPO from a checkable reward alone: SNIPS requests to JSON, without imitating a single answer (two hours on one core)."""
+"""GRPO from a checkable reward alone: SNIPS requests to JSON, with no answer imitated (two hours on one core)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ KEYS = {
     "PlayMusic": "artist, track, album, music_item, service, year, sort",
     "RateBook": "object_name, object_select, object_type, rating_value, rating_unit, best_rating",
     "SearchCreativeWork": "object_name, object_type",
-    "SearchScreeningEvent": "movie_name, movie_type, object_type, location_name, object_location_type, spatial_relation",
+    "SearchScreeningEvent": "movie_name, movie_type, object_type, location_name, object_location_type, "
+    "spatial_relation",
 }
 """The intents, and the slots that more than a tenth of their requests have."""
 SYSTEM = "Turn the request into one JSON object: its intent, and the keys that it names.\n" + "\n".join(
