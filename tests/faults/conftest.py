@@ -73,6 +73,8 @@ class Outcome:
     """Of the checkpoints on disk."""
     samples: str
     """samples.jsonl, byte for byte."""
+    answers: str
+    """answers.jsonl, byte for byte."""
     metrics: tuple[dict[str, Any], ...]
     """metrics.jsonl without times."""
 
@@ -92,6 +94,7 @@ def outcome_of(folder: Path, world: int = 1) -> Outcome:
         checkpoint=digest(type(state)(state.step, state.tensors, facts)),
         steps=tuple(sorted(int(path.name[5:]) for path in checkpoints.iterdir())),
         samples=(folder / "samples.jsonl").read_text(),
+        answers=(folder / "answers.jsonl").read_text(),
         metrics=tuple({key: line[key] for key in line if key not in ("seconds", "time")} for line in lines),
     )
 

@@ -44,8 +44,12 @@ def test_the_toy_run_has_what_makes_resuming_hard(undisturbed: Undisturbed) -> N
     assert [line["step"] for line in updates] == list(range(1, NUM_STEPS + 1))
     assert [line["rows"] for line in updates] == [4] * 10 + [1]
     assert updates[-1]["epoch"] > 2
-    assert [line["step"] for line in run.metrics if "heldout_loss" in line] == [3, 6, 9, 11]
+    scores = {line["step"]: line["heldout_score"] for line in run.metrics if "heldout_loss" in line}
+    assert list(scores) == [0, 3, 6, 9, 11]
+    assert len(set(scores.values())) > 1
+    assert run.results[0]["best_score"] == max(score for step, score in scores.items() if step > 0)
     assert run.results[0]["best_step"] not in (0, NUM_STEPS)
+    assert [json.loads(line)["step"] for line in run.answers.splitlines()] == [0, 3, 6, 9, 11]
     assert run.steps == (10, 11)
     ids = [one for line in run.samples.splitlines() for one in json.loads(line)["ids"]]
     assert sorted(ids[:17]) == sorted(ids[17:34]) == sorted({*ids})

@@ -23,6 +23,10 @@ from etude import durable
 from etude.batch import Sample, TokenRow
 from etude.data.batches import OfflineBatches
 from etude.errors import EtudeError
+from etude.evaluation.answers import Question
+from etude.evaluation.live import LiveTask
+from etude.evaluation.metrics.base import Metric, Scored
+from etude.evaluation.tasks import Task
 from etude.objectives.sft import SFT
 from etude.runs import lease
 from etude.techniques.lora import LoRA
@@ -63,6 +67,25 @@ def samples(count: int, seed: int) -> tuple[Sample, ...]:
     return tuple(found)
 
 
+class Overlap(Metric):
+    """Share of the reference's letters that stand in the answer: it differs between looks where models know nothing."""
+
+    primary = "overlap"
+
+    def score(self, answer: str, reference: str) -> Scored:
+        return Scored({"overlap": len(set(answer) & set(reference)) / len(set(reference))})
+
+    def settings(self) -> dict[str, object]:
+        return {}
+
+
+def live() -> LiveTask:
+    """Two items that every look asks."""
+    questions = [Question(f"toy.jsonl:{number}", "what?", (4 + number, 5, 6), "$lazy") for number in range(2)]
+    task = Task(name="live", data="toy.jsonl", metric=Overlap(), max_new_tokens=6)
+    return LiveTask(task, items=2, batch_rows=2, metric=task.metric, questions=questions)
+
+
 def learn(job: Job) -> None:
     """One process's training, from the lease to the result."""
     folder = Path(job.folder)
@@ -76,9 +99,17 @@ def learn(job: Job) -> None:
             OfflineBatches(samples=samples(17, seed=0), tokens=48),
             SFT(),
             options=TrainOptions(
-                epochs=2.4, batch_rows=4, learning_rate=1e-2, seed=3, save_every=2, heldout_every=3, keep_checkpoints=2
+                epochs=2.4,
+                batch_rows=4,
+                learning_rate=1e-2,
+                seed=3,
+                save_every=2,
+                heldout_every=3,
+                keep_checkpoints=2,
+                keep_best_by="score",
             ),
             heldout=OfflineBatches(samples=samples(3, seed=1)),
+            scorer=live(),
             place=Place(
                 folder=folder,
                 run_id=RUN_ID,
@@ -91,6 +122,7 @@ def learn(job: Job) -> None:
         )
         tensors = {name: parameter.detach() for name, parameter in policy.trainable.items()}
         result = {"weights": digest_of(tensors), "steps": trained.steps, "best_step": trained.best_step}
+        result["best_score"] = trained.heldout_score
         result["most_tokens"] = trained.most_tokens
         (folder / f"result.{ranks.rank}.json").write_text(json.dumps(result))
     ranks.stop()

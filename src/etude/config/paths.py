@@ -39,7 +39,9 @@ def _resolved(section: object, folder: Path) -> object:
         return replace(section, train=train, holdout=holdout, steps=steps, trusted_pairs=trusted)
     if isinstance(section, EvaluationOptions):
         own = tuple(name if name in SUITE else _absolute(name, folder) for name in section.retention)
-        return replace(section, tasks=tuple(_absolute(task, folder) for task in section.tasks), retention=own)
+        live = None if section.live is None else _absolute(section.live, folder)
+        tasks = tuple(_absolute(task, folder) for task in section.tasks)
+        return replace(section, tasks=tasks, retention=own, live=live)
     if isinstance(section, ModelOptions) and (_says_path(section.name) or section.name.endswith(".gguf")):
         return replace(section, name=_absolute(section.name, folder))
     if isinstance(section, RolloutOptions):
@@ -117,6 +119,8 @@ def missing_files(
         named.update(_data_files(data, folder))
     if isinstance(evaluation, EvaluationOptions):
         named.update({("evaluation", "tasks", index): task for index, task in enumerate(evaluation.tasks)})
+        if evaluation.live is not None:
+            named["evaluation", "live"] = evaluation.live
         probes = {("evaluation", "retention", at): name for at, name in enumerate(evaluation.retention)}
         named.update({where: name for where, name in probes.items() if name not in SUITE})
     objective = sections.get("objective")

@@ -62,10 +62,7 @@ class RunFile:
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every conflict between two sections."""
         found: list[tuple[str, str]] = []
-        if self.data.holdout == 0:
-            for name, value in (("patience", self.training.patience), ("heldout_every", self.training.heldout_every)):
-                if value is not None:
-                    found.append((f"training.{name}", "needs held-out rows, but data.holdout is 0"))
+        found += self._looks()
         found += self._online_problems() if self.objective.online else []
         if self.rollouts.vllm is not None:
             found += self._served_problems()
@@ -99,6 +96,22 @@ class RunFile:
         if not self.objective.online:
             return [("rollouts.vllm", f"{type(self.objective).__name__} learns from no answers of its own")]
         return [(setting, f"with rollouts.vllm: {says}") for setting, says in as_vllm_adapter(self.technique)]
+
+    def _looks(self) -> list[tuple[str, str]]:
+        """What is wrong with how held-out rows are looked at."""
+        found: list[tuple[str, str]] = []
+        if self.data.holdout == 0:
+            needing = {
+                "training.patience": self.training.patience,
+                "training.heldout_every": self.training.heldout_every,
+                "evaluation.live": self.evaluation.live,
+            }
+            for name, value in needing.items():
+                if value is not None:
+                    found.append((name, "needs held-out rows, but data.holdout is 0"))
+        if self.training.keep_best_by == "score" and self.evaluation.live is None:
+            found.append(("training.keep_best_by", "needs evaluation.live, a task file that is asked during training"))
+        return found
 
 
 def dump(run_file: RunFile) -> str:

@@ -21,6 +21,7 @@ from etude.cycle.before import look_before
 from etude.cycle.foresee import Foreseen, foresee
 from etude.cycle.gates import compared, own_tasks
 from etude.cycle.heldout_pairs import measured_with_pairs, pairs_to_measure
+from etude.cycle.live import live_identity, live_of
 from etude.cycle.measure import Measuring, tasks_of
 from etude.cycle.online import HeldoutReward, measured_reward
 from etude.cycle.retention import Retaining, probes_of
@@ -31,6 +32,7 @@ from etude.cycle.sources import attached, sources_of
 from etude.cycle.start import make_ready
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError, Interrupted, Problems, StorageError
+from etude.evaluation.live import LiveTask
 from etude.evaluation.tasks import Task
 from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
@@ -200,6 +202,7 @@ def _lead(work: _Work) -> Finished:
     with work.phase("load"):
         show.say(f"loading {run_file.model.name} ({run_file.model.precision})")
         model = load(run_file.model, held=run_file.technique.base_held_as)
+        live = live_of(run_file, model, prepared, tasks)
     manifest = _begin(work, prepared, model, foreseen, parent)
     with work.phase("measure base"):
         before = measured_with_pairs(measuring, model, tasks, pairs, base=True) if run_file.evaluation.base else {}
@@ -213,7 +216,7 @@ def _lead(work: _Work) -> Finished:
     show.say(f"{policy.num_trainable:,} weights learn ({policy.num_trainable / policy.num_weights:.2%})")
     forget_peak()
     with work.phase("train"):
-        trained = _train(work, policy, source, heldout, manifest)
+        trained = _train(work, policy, (source, heldout), live, manifest)
     actual = Cost(peak_memory(), work.seconds["train"])
     weights = run.path / policy.technique.saved_as
     policy.save(weights)
@@ -320,15 +323,20 @@ def _begin(
 
 
 def _train(
-    work: _Work, policy: Policy, source: StepSource, heldout: SweepSource | Look | None, manifest: Manifest
+    work: _Work,
+    policy: Policy,
+    sources: tuple[StepSource, SweepSource | Look | None],
+    live: LiveTask | None,
+    manifest: Manifest,
 ) -> Trained:
     run_file, run = work.run_file, work.run
+    source, heldout = sources
     durable.require_space(run.path, _bytes_needed(policy, run_file.training.keep_checkpoints))
     outward = outward_log(run_file.logging, run.path, run_id=manifest.run_id)
     place = Place(
         folder=run.path,
         run_id=manifest.run_id,
-        identity=identity(run_file, manifest),
+        identity=identity(run_file, manifest) | live_identity(run_file, live),
         fence=work.lease.check,
         resume=work.resume,
         resume_with=RESUME,
@@ -348,6 +356,7 @@ def _train(
             run_file.objective,
             options=run_file.training,
             heldout=heldout,
+            scorer=live,
             hooks=hooks,
             place=place,
             ranks=work.ranks,
@@ -357,7 +366,9 @@ def _train(
 def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
     """Another rank than the main one: the same data and weights, its share of each step, nothing written."""
     prepared = prepare_rows(run_file, Quiet(), quarantine=None)
-    policy = attached(run_file, load(run_file.model, held=run_file.technique.base_held_as), prepared)
+    model = load(run_file.model, held=run_file.technique.base_held_as)
+    live = live_of(run_file, model, prepared, tasks_of(run_file))
+    policy = attached(run_file, model, prepared)
     source, heldout = sources_of(run_file, policy, prepared, None)
     train(
         policy,
@@ -365,6 +376,7 @@ def _follow(run_file: RunFile, ranks: Ranks, *, resume: bool) -> None:
         run_file.objective,
         options=run_file.training,
         heldout=heldout,
+        scorer=live,
         place=Place(folder=Path(run_file.output), run_id="", resume=resume),
         ranks=ranks,
     )

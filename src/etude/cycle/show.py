@@ -43,6 +43,8 @@ def lines_about(progress: Progress) -> Iterator[str]:
             f"{progress.heldout_loss:.4f}, {progress.tokens / progress.seconds:,.0f} tokens/s"
             + "".join(f", {name} {value:.3g}" for name, value in progress.heldout_figures.items())
         )
+    if progress.live is not None:
+        yield f"update {progress.step}/{progress.num_steps}: {progress.live.says}"
     if progress.skipped is not None:
         yield f"update {progress.step} was skipped: {progress.skipped}"
     for note in (progress.warning, progress.memory):

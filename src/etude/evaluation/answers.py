@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from etude.data.read import Records
@@ -22,42 +23,71 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt as the model gets it, and what its answer is held against."""
+
+    id: str
+    text: str
+    """The prompt as people read it."""
+    tokens: Sequence[int]
+    reference: str
+    group: str | None = None
+
+
 def answer_prompts(
     name: str, model: LoadedModel, task: Task, *, batch_rows: int, on_progress: OnProgress | None
 ) -> Report:
     """The report of a task whose metric judges answers."""
-    from etude.sampling.sampler import sample
-
     records, prompts, references, metric = usable_prompts(task)
     prompts, references = prompts[: task.limit], references[: task.limit]
     renderer = Renderer(model.tokenizer)
     rendered = [renderer.prompt(prompt.messages) for prompt in prompts]
     refuse(task, too_long(model, prompts, rendered, room=task.max_new_tokens))
+    questions = [
+        Question(item_id(prompt, task), shown(prompt.messages), tokens, reference, prompt.group)
+        for prompt, tokens, reference in zip(prompts, rendered, references, strict=True)
+    ]
+    report = answer_questions(name, model, task, metric, questions, batch_rows=batch_rows, on_progress=on_progress)
+    return replace(report, data_sha256=records.sha256, template_sha256=renderer.template_sha256)
+
+
+def answer_questions(
+    name: str,
+    model: LoadedModel,
+    task: Task,
+    metric: Metric,
+    questions: Sequence[Question],
+    *,
+    batch_rows: int,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """The greedy answers to these questions with their scores; the report does not say which rows they come from."""
+    from etude.sampling.sampler import sample
+
     options = SampleOptions(max_new_tokens=task.max_new_tokens, batch_rows=batch_rows)
+    prompts, references = [one.tokens for one in questions], [one.reference for one in questions]
     started = time.perf_counter()
-    answers = sample(model, rendered, options, end_ids=renderer.end_ids, on_progress=on_progress)
+    answers = sample(model, prompts, options, end_ids=Renderer(model.tokenizer).end_ids, on_progress=on_progress)
     seconds = time.perf_counter() - started
-    asked = [shown(prompt.messages) for prompt in prompts]
     scored = metric.scores(
-        [Answered(*one) for one in zip(asked, (answer.text for answer in answers), references, strict=True)]
+        [Answered(one.text, answer.text, one.reference) for one, answer in zip(questions, answers, strict=True)]
     )
     items = tuple(
         ItemResult(
-            id=item_id(prompt, task),
-            prompt=text,
-            reference=reference,
+            id=asked.id,
+            prompt=asked.text,
+            reference=asked.reference,
             answer=answer.text,
             scores=one.scores,
             details=one.details,
-            prompt_tokens=len(tokens),
+            prompt_tokens=len(asked.tokens),
             answer_tokens=len(answer.tokens),
             finish=answer.finish,
             seconds=round(answer.seconds, 6),
-            group=prompt.group,
+            group=asked.group,
         )
-        for prompt, text, reference, tokens, answer, one in zip(
-            prompts, asked, references, rendered, answers, scored, strict=True
-        )
+        for asked, answer, one in zip(questions, answers, scored, strict=True)
     )
     summary = metric.summarize(scored, references)
     return Report(
@@ -67,10 +97,9 @@ def answer_prompts(
         model_hash=model.base_hash,
         items=items,
         summary={**summary.scores, **_lengths(items)},
-        data_sha256=records.sha256,
-        template_sha256=renderer.template_sha256,
+        data_sha256="",
         settings=settings_of(task),
-        intervals=score_intervals(scored, summary, [prompt.group for prompt in prompts]),
+        intervals=score_intervals(scored, summary, [one.group for one in questions]),
         tables=summary.tables,
         seconds=round(seconds, 6),
     )

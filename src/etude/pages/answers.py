@@ -118,7 +118,8 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
     return [items[place * len(items) // count] for place in range(count)]
 
 
-def _mark(score: float, *, has_full: bool) -> Mark:
+def mark_of(score: float, *, has_full: bool) -> Mark:
+    """Right, wrong or a number between them."""
     if not has_full:
         return Mark(f"{score:.2f}", "plain")
     if score >= 1:
@@ -134,8 +135,8 @@ def _shown(before: ItemResult, after: ItemResult, change: Change, metric: str, *
         reference=None if after.reference is None else shown_text(after.reference, LONGEST_ANSWER),
         base=shown_text(before.answer or "", LONGEST_ANSWER),
         tuned=shown_text(after.answer or "", LONGEST_ANSWER),
-        base_mark=_mark(before.scores[metric], has_full=has_full),
-        tuned_mark=_mark(after.scores[metric], has_full=has_full),
+        base_mark=mark_of(before.scores[metric], has_full=has_full),
+        tuned_mark=mark_of(after.scores[metric], has_full=has_full),
         base_fault=_fault(before),
         tuned_fault=_fault(after),
     )

@@ -140,6 +140,31 @@ def trend(curve: Curve, *, colour: str = "tuned") -> Draw:
     return draw
 
 
+def score_curve(score: Curve, low: Curve, high: Curve, best: int | None, *, is_share: bool) -> Draw:
+    """A score over updates inside its interval, with the update whose weights were kept."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        grid(axes, "update", "")
+        axes.fill_between(low.steps, low.values, high.values, color=LIGHT["tuned"], alpha=0.15, linewidth=0)
+        axes.plot(
+            score.steps, score.values, color=LIGHT["tuned"], linewidth=2.2, marker="o", markersize=5, markeredgewidth=0,
+            label="score, with its interval",
+        )  # fmt: skip
+        if best is not None:
+            axes.plot(
+                best, score.values[score.steps.index(best)], color=LIGHT["tuned"], marker="o", markersize=11,
+                markerfacecolor="none", markeredgewidth=1.6, linestyle="none", label="highest",
+            )  # fmt: skip
+        if is_share:
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        axes.margins(x=0.02)
+        figure.legend(loc="outside upper right", ncols=2, labelcolor=LIGHT["soft"], handlelength=1.4)
+
+    return draw
+
+
 def against(across: Sequence[float], up: Sequence[float], across_says: str, up_says: str) -> Draw:
     """One series over another, a point an update; later ones are fuller."""
 

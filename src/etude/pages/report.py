@@ -12,6 +12,7 @@ from markupsafe import Markup
 from etude import durable
 from etude.pages import facts, verdicts
 from etude.pages.figures import Curve, before_and_after, loss_curves, trend
+from etude.pages.live import live_drawing, live_section
 from etude.pages.retention import retention_section
 from etude.pages.run_files import RunFiles, read_run_files
 from etude.pages.svg import Draw, picture, png
@@ -62,6 +63,7 @@ def render(run: RunFiles) -> str:
             tiles=verdicts.tiles(run, train_seconds=facts.train_seconds(run)),
             retention=retention_section(run),
             learning=learning(run),
+            live=live_section(run),
             tasks=[task_section(task, place) for place, task in enumerate(run.tasks)],
             overfitting=verdicts.overfitting(run.gap) if run.gap else None,
             data_facts=facts.data_facts(run),
@@ -196,10 +198,13 @@ class Plot:
 
 
 def drawings(run: RunFiles) -> Sequence[Plot]:
-    """The plots of a run: losses, all tasks' scores, and for each task its confusion matrix or JSON fields."""
+    """The plots of a run: losses, the score while it trained, all tasks' scores, and for each task its confusion matrix or JSON fields."""
     plots: list[Plot] = []
     if len(run.metrics.loss) or len(run.metrics.heldout):
         plots.append(Plot("loss.png", loss_curves(run.metrics.loss, _heldout(run), unit=_unit(run)), 900, 420))
+    live = live_drawing(run)
+    if live is not None:
+        plots.append(Plot("live.png", live, 900, 320))
     scores = [pair for task in run.tasks for pair in share_pairs(task, prefix=f"{task.name}: ")]
     if scores:
         plots.append(Plot("scores.png", before_and_after(scores, is_share=True), 900, 90 + 44 * len(scores)))

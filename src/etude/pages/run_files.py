@@ -24,6 +24,7 @@ KNOWN = (
     "seconds", "time", "skipped", "warning", "memory",
 )  # fmt: skip
 """What every update's line in the diary says."""
+LIVE = ("heldout_score", "heldout_score_low", "heldout_score_high")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Metrics:
     """What the objective told of each update, by name."""
     heldout_figures: Mapping[str, Curve] = field(default_factory=dict)
     """The same on held-out samples."""
+    live: Mapping[str, Curve] = field(default_factory=dict)
+    """Score of the task that was asked during training, and the ends of its interval; by the names in LIVE."""
     warnings: tuple[str, ...] = ()
     """What was odd about an update: too little memory, why it was skipped, a spike."""
 
@@ -80,6 +83,8 @@ class RunFiles:
     gates: tuple[GateResult, ...]
     notices: tuple[str, ...]
     retention: Retention | None = None
+    looks: tuple[Mapping[str, Any], ...] = ()
+    """Answers to the task that was asked during training, look by look."""
 
     def setting(self, path: str) -> Any:
         """A setting of the run file by its dotted path, or None."""
@@ -115,6 +120,7 @@ def read_run_files(folder: Path) -> RunFiles:
         gates=_gates(run.verdict_file),
         notices=tuple(notices),
         retention=retention,
+        looks=_looks(run.answers_file, notices),
     )
 
 
@@ -198,8 +204,10 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
         seconds=_total(rows, "seconds"),
         figures={name: _curve(rows, name) for name in _names(rows, KNOWN)},
         heldout_figures={
-            name.removeprefix("heldout_"): _curve(looks, name) for name in _names(looks, (*KNOWN, "heldout_loss"))
+            name.removeprefix("heldout_"): _curve(looks, name)
+            for name in _names(looks, (*KNOWN, *LIVE, "heldout_loss"))
         },
+        live={name: _curve(looks, name) for name in LIVE},
         warnings=tuple(
             f"update {row['step']}: {row[key]}"
             for row in rows
@@ -207,6 +215,15 @@ def _metrics(path: Path, notices: list[str]) -> Metrics:
             if key in row
         ),
     )
+
+
+def _looks(path: Path, notices: list[str]) -> tuple[Mapping[str, Any], ...]:
+    """A look done again after a resume counts once; none where no task was asked."""
+    if not path.exists():
+        return ()
+    rows = [row for line in (_text(path, notices) or "").splitlines() if (row := _row(line)) and "answers" in row]
+    by_step = {row["step"]: row for row in rows}
+    return tuple(by_step[step] for step in sorted(by_step))
 
 
 def _names(rows: list[dict[str, Any]], known: Sequence[str]) -> list[str]:

@@ -49,6 +49,11 @@ class RunDirectory:
         return self.path / "samples.jsonl"
 
     @property
+    def answers_file(self) -> Path:
+        """Answers to the task that was asked during training, a line for each look."""
+        return self.path / "answers.jsonl"
+
+    @property
     def quarantine_file(self) -> Path:
         """Rows that could not be used."""
         return self.path / "quarantine.jsonl"

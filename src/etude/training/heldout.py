@@ -1,4 +1,4 @@
-"""Held-out loss during training: measuring it, keeping the best weights, stopping early."""
+"""Held-out looks during training: the loss, keeping the best weights, stopping early."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from etude.errors import DataError
 from etude.objectives.base import Objective
 from etude.techniques.policy import Policy
 from etude.training.memory import Room, Smaller
+from etude.training.options import KeepBy
 from etude.training.ranks import Ranks
 from etude.training.scores import scores_of
 from etude.training.source import SweepSource
@@ -63,22 +64,35 @@ def heldout_loss(
 
 @dataclass(slots=True)
 class Best:
-    """The lowest held-out loss so far, the weights that had it, and how long ago that was."""
+    """The best look at held-out samples so far, the weights that had it, and how long ago that was."""
 
     keep: bool
+    by: KeepBy = "loss"
+    """What makes a look the best; of equal scores the one with the lower loss."""
     loss: float | None = None
+    score: float | None = None
+    """Of the task that is asked during training; None where none is."""
     step: int = 0
     looks_since: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def look(self, loss: float, step: int, trainable: Mapping[str, Tensor]) -> None:
-        """Takes a measured loss into account."""
-        if not loss < (math.inf if self.loss is None else self.loss):  # true of NaN, which is never the best
+    def look(self, loss: float, step: int, trainable: Mapping[str, Tensor], *, score: float | None = None) -> None:
+        """Takes a look into account."""
+        if not self._is_better(loss, score):
             self.looks_since += 1
             return
-        self.loss, self.step, self.looks_since = loss, step, 0
+        self.loss, self.score, self.step, self.looks_since = loss, score, step, 0
         if self.keep:
             self.weights = {name: weight.detach().clone() for name, weight in trainable.items()}
+
+    def _is_better(self, loss: float, score: float | None) -> bool:
+        if not loss < math.inf:  # true of NaN, which is never the best
+            return False
+        if self.loss is None:
+            return True
+        if self.by == "score" and score is not None and self.score is not None and score != self.score:
+            return score > self.score
+        return loss < self.loss
 
     def hand_back(self, trainable: Mapping[str, Tensor]) -> None:
         """Puts the best weights into the model."""

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from etude.durable import append_line, fsync_file, truncate
+from etude.training.live import Live
 from etude.training.progress import Progress
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
+ANSWERS = "answers.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,20 @@ class Journal:
         append_line(self.folder / METRICS, json.dumps(line))
         append_line(self.folder / SAMPLES, json.dumps({"step": progress.step, "ids": list(sample_ids)}))
 
-    def heldout(self, step: int, loss: float, figures: Mapping[str, float]) -> None:
-        """Writes down a look at the held-out loss, and what else was found there."""
-        told = {f"heldout_{name}": _number(value) for name, value in figures.items()}
+    def heldout(self, step: int, loss: float, figures: Mapping[str, float], live: Live | None = None) -> None:
+        """Writes down a look at the held-out loss, what else was found there, and what a task's answers were."""
+        every = {**figures, **(live.figures if live is not None else {})}
+        told = {f"heldout_{name}": _number(value) for name, value in every.items()}
         line = {"step": step, "heldout_loss": _number(loss), **told, "time": _now()}
         append_line(self.folder / METRICS, json.dumps(line))
+
+        if live is not None and live.details:
+            append_line(self.folder / ANSWERS, json.dumps({"step": step, **live.details}))
 
     def lengths(self) -> dict[str, int]:
         """Bytes of each file, on disk for sure: where a resumed run goes on."""
         found: dict[str, int] = {}
-        for name in (METRICS, SAMPLES):
+        for name in (METRICS, SAMPLES, ANSWERS):
             path = self.folder / name
             if path.exists():
                 fsync_file(path)

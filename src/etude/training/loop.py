@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,7 @@ from etude.objectives.base import Objective
 from etude.techniques.policy import Before, Policy
 from etude.training.guard import Guard
 from etude.training.heldout import Best, heldout_loss
+from etude.training.live import Live, Scorer, score_together
 from etude.training.memory import Room, Smaller, explained
 from etude.training.optimizer import MasterAdamW
 from etude.training.options import TrainOptions
@@ -52,6 +53,8 @@ class Trained:
     """Mean of the last updates' losses."""
     heldout_loss: float | None
     """Of the weights handed back."""
+    heldout_score: float | None
+    """Theirs in the task that was asked during training."""
     best_step: int | None
     stopped_early: str | None
     most_tokens: int | None
@@ -77,13 +80,15 @@ def train(
     *,
     options: TrainOptions | None = None,
     heldout: SweepSource | Look | None = None,
+    scorer: Scorer | None = None,
     hooks: Sequence[Hook] = (),
     place: Place | None = None,
     ranks: Ranks | None = None,
 ) -> Trained:
     """Trains the policy in place and hands it back, with its best weights where held-out samples tell which they are.
 
-    Without `place` nothing is written. Deterministic given the options, the source and the number of threads.
+    Without `place` nothing is written. `scorer` asks a task before the first update and whenever held-out samples are
+    looked at. Deterministic given the options, the source and the number of threads.
 
     Raises:
         ConfigError: options that contradict each other.
@@ -97,7 +102,9 @@ def train(
     problems = options.problems()
     if problems:
         raise ConfigError(problems[0][1], where=f"training.{problems[0][0]}")
-    run = _Run(policy, source, objective, options, heldout, tuple(hooks), ranks or Ranks())
+    if options.keep_best_by == "score" and (scorer is None or heldout is None):
+        raise ConfigError("no task is asked during training", where="training.keep_best_by")
+    run = _Run(policy, source, objective, options, heldout, scorer, tuple(hooks), ranks or Ranks())
     saver = Saver(place, run.ranks, keep=options.keep_checkpoints) if place is not None else None
     if run.ranks.world > 1:
         run.ranks.agree({name: p.detach() for name, p in policy.trainable.items()}, what="starting weights")
@@ -124,11 +131,12 @@ class _Run:
         objective: Objective,
         options: TrainOptions,
         heldout: SweepSource | Look | None,
+        scorer: Scorer | None,
         hooks: tuple[Hook, ...],
         ranks: Ranks,
     ) -> None:
         self.policy, self.source, self.objective, self.options = policy, source, objective, options
-        self.heldout, self.hooks, self.ranks = heldout, hooks, ranks
+        self.heldout, self.scorer, self.hooks, self.ranks = heldout, scorer, hooks, ranks
         self.total_samples = (
             options.steps * options.batch_rows
             if options.steps is not None
@@ -140,9 +148,10 @@ class _Run:
         self.save_every = automatic if options.save_every is None else options.save_every
         self.optimizer = MasterAdamW(policy.trainable, options, rates=policy.rates)
         self.guard = Guard()
-        self.best = Best(keep=options.keep_best)
+        self.best = Best(keep=options.keep_best, by=options.keep_best_by)
         self.room = Room()
         self.last_look: float | None = None
+        self.last_score: float | None = None
         self.step = 0
         self.stopped_early: str | None = None
 
@@ -150,6 +159,7 @@ class _Run:
         """All updates from `self.step` on."""
         if self._patience_is_over():  # the checkpoint was made just before an early stop
             return
+        self._look_before(saver)
         for step, progress in self._updates():
             self.step = progress.step
             if self._time_to_look():
@@ -285,10 +295,26 @@ class _Run:
         patience = self.options.patience
         if patience is None or self.best.looks_since < patience or self.step >= self.num_steps:
             return False
-        self.stopped_early = f"no better held-out loss in {patience} looks since update {self.best.step}"
+        by = self.options.keep_best_by
+        self.stopped_early = f"no better held-out {by} in {patience} looks since update {self.best.step}"
         return True
 
     def _look(self, progress: Progress) -> Progress:
+        loss, figures, live = self._looked()
+        score = None if live is None else live.score
+        self.best.look(loss, self.step, self.policy.trainable, score=score)
+        self.last_look, self.last_score = loss, score
+        return replace(progress, heldout_loss=loss, heldout_figures=figures, live=live)
+
+    def _look_before(self, saver: Saver | None) -> None:
+        """Where the curves of loss and score begin; weights that have learned nothing are never the best ones."""
+        if self.step > 0 or self.scorer is None or self.heldout is None:
+            return
+        loss, figures, live = self._looked()
+        if saver is not None and self.ranks.is_main:
+            saver.journal.heldout(0, loss, figures, live)
+
+    def _looked(self) -> tuple[float, Mapping[str, float], Live | None]:
         assert self.heldout is not None
         with phase("held-out look"):
             if isinstance(self.heldout, Look):
@@ -297,9 +323,8 @@ class _Run:
                 loss, figures = heldout_loss(
                     self.policy, self.heldout, self.objective, self.ranks, room=self.room, update=self.step
                 )
-        self.best.look(loss, self.step, self.policy.trainable)
-        self.last_look = loss
-        return replace(progress, heldout_loss=loss, heldout_figures=figures)
+            live = None if self.scorer is None else score_together(self.scorer, self.policy, self.ranks)
+        return loss, figures, live
 
     def _interrupt(self, saver: Saver | None, stop: StopRequests) -> None:
         by = stop.requested.name if stop.requested is not None else "another rank"
@@ -317,6 +342,7 @@ class _Run:
             steps=self.step,
             loss=sum(last) / len(last) if last else math.nan,
             heldout_loss=self.best.loss if self.best.keep else self.last_look,
+            heldout_score=self.best.score if self.best.keep else self.last_score,
             best_step=self.best.step if self.best.loss is not None else None,
             stopped_early=self.stopped_early,
             most_tokens=self.room.most_tokens,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+KeepBy = Literal["loss", "score"]
+"""By what the best weights are known."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
@@ -32,11 +35,14 @@ class TrainOptions:
     seed: int = 0
     """Seeds the order of the rows, dropout and the technique's fresh weights."""
     heldout_every: int | None = None
-    """Updates between two looks at the held-out loss; about ten a run when left out."""
+    """Updates between two looks at held-out rows; about ten a run when left out."""
     patience: int | None = None
-    """Stop after this many looks at the held-out loss without a new best; never when left out."""
+    """Stop after this many looks at held-out rows without a new best; never when left out."""
     keep_best: bool = True
-    """Hand back the weights with the lowest held-out loss instead of the last ones."""
+    """Hand back the weights of the best look at held-out rows instead of the last ones."""
+    keep_best_by: KeepBy = "loss"
+    """Which look is the best, for `keep_best` and `patience`: the one with the lowest held-out `loss`, or the one with
+    the highest `score` in the task of `evaluation.live` (of equal scores the lower loss)."""
     save_every: int | None = None
     """Updates between checkpoints; about five a run when left out. 0: none but on a request to stop."""
     keep_checkpoints: int = 2
@@ -63,6 +69,8 @@ class TrainOptions:
         for name, (value, low, inclusive) in at_least.items():
             if value is not None and not (value >= low if inclusive else value > low):
                 found.append((name, f"must be {'at least' if inclusive else 'above'} {low:g}, got {value:g}"))
+        if self.keep_best_by == "score" and not self.keep_best and self.patience is None:
+            found.append(("keep_best_by", "nothing reads it: keep_best is false and there is no patience"))
         for name, share in {"warmup_share": self.warmup_share, "beta1": self.beta1, "beta2": self.beta2}.items():
             if not 0 <= share < 1:
                 found.append((name, f"must be from 0 up to but below 1, got {share:g}"))

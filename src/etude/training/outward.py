@@ -132,6 +132,8 @@ def values_of(progress: Progress) -> dict[str, float]:
         values["speed/tokens_per_second"] = progress.tokens / progress.seconds
     if progress.heldout_loss is not None:
         values["heldout/loss"] = progress.heldout_loss
+    if progress.live is not None:
+        values |= {f"heldout/{name}": value for name, value in progress.live.figures.items()}
     return values
 
 

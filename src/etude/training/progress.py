@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from etude.techniques.policy import Policy
+    from etude.training.live import Live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class Progress:
     """Only after updates that were followed by a look at the held-out rows."""
     heldout_figures: Mapping[str, float] = field(default_factory=dict)
     """What else was found there."""
+    live: Live | None = None
+    """The look at a task, where one is asked during training."""
     skipped: str | None = None
     """Why the optimizer did not step, when it did not."""
     warning: str | None = None

@@ -20,6 +20,7 @@ from etude.training.progress import Progress
 from etude.training.ranks import Ranks
 
 CHECKPOINTS = "checkpoints"
+BEST_FACTS = ("loss", "score", "step", "looks_since")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Saver:
             return
         self.journal.update(progress, sample_ids)
         if progress.heldout_loss is not None:
-            self.journal.heldout(progress.step, progress.heldout_loss, progress.heldout_figures)
+            self.journal.heldout(progress.step, progress.heldout_loss, progress.heldout_figures, progress.live)
 
     def save(self, step: int, optimizer: MasterAdamW, guard: Guard, best: Best, room: Room) -> None:
         """Commits a checkpoint; a full disk costs this checkpoint and nothing else."""
@@ -62,7 +63,7 @@ class Saver:
         tensors.update({f"best/{name}": value for name, value in best.weights.items()})
         facts = {
             "guard": {"losses": guard.losses, "norms": guard.norms, "skipped_in_a_row": guard.skipped_in_a_row},
-            "best": {"loss": best.loss, "step": best.step, "looks_since": best.looks_since},
+            "best": {name: getattr(best, name) for name in BEST_FACTS},
             "most_tokens": room.most_tokens,
             "journal": self.journal.lengths() if self.ranks.is_main else {},
         }
@@ -125,6 +126,6 @@ def _load_facts(state: TrainState, guard: Guard, best: Best, room: Room) -> None
     kept = state.facts["guard"]
     guard.losses, guard.norms = list(kept["losses"]), list(kept["norms"])
     guard.skipped_in_a_row = int(kept["skipped_in_a_row"])
-    was = state.facts["best"]
-    best.loss, best.step, best.looks_since = was["loss"], int(was["step"]), int(was["looks_since"])
+    for name in BEST_FACTS:
+        setattr(best, name, state.facts["best"][name])
     room.most_tokens = state.facts["most_tokens"]
