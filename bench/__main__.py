@@ -41,6 +41,7 @@ ALONE = {
     "ppo-harmless": ("bench.ppo_harmless", "PPO against a reward model of human preferences, three seeds"),
     "startup": ("bench.startup", "time before the first update"),
     "redaction": ("bench.redaction", "personal data found, against Presidio's analyzer"),
+    "harness": ("bench.harness", "lm-evaluation-harness by Etude, by its own backend, and `generate`"),
     "data": ("bench.data_scale", "data preparation as files grow"),
     "data-quality": ("bench.data_quality", "near copies and rendering against datasets.map; a million rows"),
     "data-audit": ("bench.data_audit", "audits as files grow, and planted wrong labels that they find"),

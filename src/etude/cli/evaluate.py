@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
+
+from etude.errors import EtudeError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,8 +22,10 @@ LENGTHS = ("mean_answer_tokens", "longest_answer_tokens", "mean_prompt_tokens", 
 def add_arguments(parser: ArgumentParser) -> None:
     """What to ask, on which task, and where the report goes."""
     parser.add_argument("subject", metavar="RUN_OR_MODEL", help="a run directory, or a model as in a run file")
-    parser.add_argument("task", metavar="TASK.yaml", help="the task file")
-    parser.add_argument("--save", metavar="FILE", help="write the report (a line per item); etude compare reads it")
+    parser.add_argument("task", metavar="TASK.yaml", nargs="?", help="the task file")
+    parser.add_argument(
+        "--save", metavar="FILE", help="write the report (a line per item) for etude compare; several: into this folder"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
     parser.add_argument("--batch-rows", type=int, default=32, metavar="N", help="prompts decoded together (32)")
     parser.add_argument(
@@ -32,13 +37,53 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--explain", nargs="?", const="", metavar="NAME",
         help="say where it fails, in NAME.html and NAME.json (TASK.explanation in this folder)",
     )  # fmt: skip
+    group = parser.add_argument_group("lm-evaluation-harness, instead of a task file")
+    group.add_argument("--harness", metavar="TASK[,TASK]", help="names of its tasks or groups")
+    group.add_argument("--harness-folder", metavar="FOLDER", help="with task files of your own, beside its own")
+    group.add_argument("--shots", type=int, metavar="N", help="examples before each item (as the task says)")
+    group.add_argument("--chat", action="store_true", help="put prompts through the model's chat template")
 
 
 def run(arguments: Namespace) -> int:
     """Evaluate, save, print."""
-    from etude.cli.terminal import console, progress, quiet_libraries
+    if arguments.harness:
+        reports = _harness_reports(arguments)
+        for report in reports:
+            place = os.path.join(arguments.save or "", f"{report.task}.jsonl") if len(reports) > 1 else arguments.save
+            _save_and_tell(report, place if arguments.save else None)
+        return 0
+    report, task = _task_report(arguments)
+    _save_and_tell(report, arguments.save)
+    if arguments.explain is not None:
+        _explain(report, task, arguments)
+    return 0
+
+
+def _save_and_tell(report: Report, place: str | None) -> None:
+    from etude.cli.terminal import console
+
+    if place:
+        report.save(place)
+    console.print(scores_table(report))
+    if report.seconds:
+        console.print(speed_line(report), markup=False, style="dim")
+    for line in remarks(report):
+        console.print(line, markup=False, style="yellow")
+    for item in samples(report):
+        console.print(_shown_item(item, report), markup=False, highlight=False)
+    if place:
+        console.print(f"report: {place}", markup=False, soft_wrap=True)
+
+
+def _task_report(arguments: Namespace) -> tuple[Report, Task]:
+    from etude.cli.terminal import progress, quiet_libraries
     from etude.evaluation.tasks import load_task
 
+    if arguments.task is None:
+        raise EtudeError("a task file or --harness TASK says what to measure")
+    only = {"--harness-folder": arguments.harness_folder, "--shots": arguments.shots, "--chat": arguments.chat}
+    if unread := [name for name, given in only.items() if given]:
+        raise EtudeError("only --harness reads it", where=", ".join(unread))
     task = load_task(arguments.task)  # a mistake in the task file is said before the model is loaded
     from etude.cycle.subjects import open_subject
     from etude.evaluation.harness import evaluate
@@ -49,20 +94,32 @@ def run(arguments: Namespace) -> int:
         report = evaluate(
             subject, task, batch_rows=arguments.batch_rows, limit=arguments.limit, on_progress=on_progress
         )
-    if arguments.save:
-        report.save(arguments.save)
-    console.print(scores_table(report))
-    if report.seconds:
-        console.print(speed_line(report), markup=False, style="dim")
-    for line in remarks(report):
-        console.print(line, markup=False, style="yellow")
-    for item in samples(report):
-        console.print(_shown_item(item, report), markup=False, highlight=False)
-    if arguments.save:
-        console.print(f"report: {arguments.save}", markup=False, soft_wrap=True)
+    return report, task
+
+
+def _harness_reports(arguments: Namespace) -> list[Report]:
+    from etude.cli.terminal import progress, quiet_libraries
+    from etude.evaluation.lm_harness import HarnessOptions, harness_reports
+
+    if arguments.task is not None:
+        raise EtudeError("is a second thing to measure beside --harness; give one of them", where=arguments.task)
     if arguments.explain is not None:
-        _explain(report, task, arguments)
-    return 0
+        raise EtudeError("explains task files, not --harness", where="--explain")
+    options = HarnessOptions(
+        tasks=tuple(arguments.harness.split(",")),
+        folder=arguments.harness_folder,
+        shots=arguments.shots,
+        chat=arguments.chat,
+        limit=arguments.limit,
+        batch_rows=arguments.batch_rows,
+    )
+    options.check()
+    from etude.cycle.subjects import open_subject
+
+    quiet_libraries()
+    subject = open_subject(arguments.subject, precision=arguments.precision)
+    with progress(f"{arguments.harness}: {subject.name}") as on_progress:
+        return harness_reports(subject, options, on_progress=on_progress)
 
 
 def _explain(report: Report, task: Task, arguments: Namespace) -> None:

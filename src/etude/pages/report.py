@@ -198,7 +198,7 @@ class Plot:
 
 
 def drawings(run: RunFiles) -> Sequence[Plot]:
-    """The plots of a run: losses, the score while it trained, all tasks' scores, and for each task its confusion matrix or JSON fields."""
+    """The plots of a run: losses, the score while it trained, all tasks' scores, each one's confusions or fields."""
     plots: list[Plot] = []
     if len(run.metrics.loss) or len(run.metrics.heldout):
         plots.append(Plot("loss.png", loss_curves(run.metrics.loss, _heldout(run), unit=_unit(run)), 900, 420))
