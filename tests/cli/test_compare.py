@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.cli.main import main
 from etude.evaluation.report import ItemResult, Report
+from tests.runs.made import make_run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 
@@ -132,8 +132,29 @@ def test_seeds_of_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "2 and 2 models; between seeds a standard deviation of 0.0 and 17.7 points" in out
     assert out.startswith("not enough evidence: exact_match on tickets went from 37.5 % to 95.0 %")
+    assert "not checked to be the same settings with other seeds" in out
     assert main(["compare", names[0], names[2], "--seeds", names[1]]) == 0
     assert "2 and 1 models" in capsys.readouterr().out
+
+
+def test_runs_of_other_settings_are_no_seeds_of_one_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(tmp_path / name) for name in "abcd"]
+    for name, rate, seed in zip(runs, (1e-3, 1e-3, 1e-4, 1e-3), (0, 1, 2, 1), strict=True):
+        run = make_run(Path(name), learning_rate=rate, seed=seed)
+        settings = run.run_file.read_text().replace("{epochs: 2", f"{{seed: {seed}, epochs: 2")
+        run.run_file.write_text(settings)
+        report_of(GOOD if seed else BAD).save(run.report("tickets"))
+    assert main(["compare", runs[1], runs[0]]) == 0
+    assert "one training seed a side" in capsys.readouterr().out
+    assert main(["compare", runs[1], runs[0], "--seed-deviation", "0.5"]) == 0
+    assert capsys.readouterr().out.startswith("not enough evidence")
+    assert main(["compare", runs[0], runs[2], "--seeds", runs[1]]) == 0
+    assert "2 and 1 models" in capsys.readouterr().out
+    assert main(["compare", runs[0], "--seeds", runs[2], runs[3], runs[1]]) == 2
+    said = capsys.readouterr().err
+    assert f"{runs[2]}: training.learning_rate is 0.0001, in {runs[0]} it is 0.001" in said
+    assert f"{runs[1]}: its seed is 1, as that of {runs[3]} is" in said
+    assert main(["compare", runs[0], "--base-seeds", runs[1]]) == 2
 
 
 def test_a_difference_too_small_to_matter_is_equivalent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

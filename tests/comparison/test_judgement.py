@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from etude.comparison.judgement import judge, rows_enough, smallest_alpha, step_down
+from etude.comparison.judgement import bounds, judge, rows_enough, smallest_alpha, step_down
 from etude.comparison.paired import PairedMeans, PairedProportions
 
 
@@ -67,9 +67,9 @@ def test_few_items_without_a_difference_are_not_equivalent() -> None:
 
 def test_a_claims_p_value_is_where_its_interval_begins_to_hold() -> None:
     evidence = proportions(400, 10, 50)
-    p = smallest_alpha(evidence, lambda low, _: low > 0.05)
+    p = smallest_alpha(lambda alpha: bounds(evidence, alpha), lambda low, _: low > 0.05)
     assert evidence.interval(1 - 1.001 * p)[0] > 0.05 > evidence.interval(1 - 0.999 * p)[0]
-    assert smallest_alpha(evidence, lambda low, _: low > 0.5) == 1.0
+    assert smallest_alpha(lambda alpha: bounds(evidence, alpha), lambda low, _: low > 0.5) == 1.0
 
 
 @pytest.mark.parametrize("truth", [0.04, -0.04, 0.0])

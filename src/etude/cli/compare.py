@@ -41,6 +41,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--smallest-gain", type=float, default=0.0, metavar="G",
         help="the gain that matters, 0.01 is a point (0); differences shown to be smaller are equivalent",
     )  # fmt: skip
+    parser.add_argument(
+        "--seed-deviation", type=float, metavar="SD",
+        help="standard deviation of the score between seeds, from earlier runs: speaks of settings, not of models",
+    )  # fmt: skip
     parser.add_argument("--gate", action="store_true", help="exit 1 unless everything compared is better")
     parser.add_argument("--gates", metavar="RUN.yaml", help="judge this run file's gates; exit 1 unless all are passed")
     parser.epilog = "Several tasks at once are Holm-corrected: the level holds for all of them together."
@@ -50,9 +54,15 @@ def run(arguments: Namespace) -> int:
     """Pair, judge, print."""
     from etude.cli.terminal import console
     from etude.comparison.verdict import compare_all
+    from etude.runs.alike import refuse_unlike
+    from etude.runs.directory import is_run
 
+    if arguments.base_seeds and arguments.base is None:
+        raise EtudeError("more runs of B, and there is no B", where="--base-seeds")
     if arguments.gate and arguments.gates:
         raise EtudeError("--gate and --gates are two ways to say what must hold; give one of them")
+    sides = ([arguments.tuned, *arguments.seeds], [arguments.base, *arguments.base_seeds])
+    unchecked = [name for side in sides if len(side) > 1 for name in refuse_unlike(side)]
     names, pairs, left_out = find_pairs(
         [arguments.tuned, *arguments.seeds],
         [arguments.base, *arguments.base_seeds] if arguments.base else [],
@@ -63,10 +73,15 @@ def run(arguments: Namespace) -> int:
         level=arguments.level,
         smallest_gain=arguments.smallest_gain,
         metrics=[arguments.metric] * len(pairs) if arguments.metric else None,
+        both_trained=arguments.base is not None and is_run(Path(arguments.tuned)) and is_run(Path(arguments.base)),
+        seed_deviation=arguments.seed_deviation,
     )
     for verdict in verdicts:
         console.print(verdict.sentence(), style=STYLES[verdict.answer], markup=False, soft_wrap=True)
     console.print(verdicts_table(verdicts))
+    if unchecked:
+        said = "no runs' folders, so not checked to be the same settings with other seeds"
+        console.print(f"{said}: {', '.join(unchecked)}", markup=False, soft_wrap=True)
     if left_out:
         console.print(f"not compared, only on one side: {', '.join(left_out)}", markup=False, soft_wrap=True)
     if arguments.gates:

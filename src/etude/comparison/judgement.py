@@ -81,16 +81,16 @@ def bounds(evidence: Evidence, alpha: float) -> tuple[float, float]:
     return (low, high) if evidence.p_value < alpha else (min(low, 0.0), max(high, 0.0))
 
 
-def smallest_alpha(evidence: Evidence, claim: Callable[[float, float], bool]) -> float:
-    """The smallest alpha at which `claim(low, high)` holds of the interval: the claim's p-value; 1 if there is none."""
+def smallest_alpha(bounds_at: Callable[[float], tuple[float, float]], claim: Callable[[float, float], bool]) -> float:
+    """The smallest alpha at which `claim` holds of the bounds there: the claim's p-value; 1 if there is none."""
     high, low = 1 - 1e-9, 1e-12
-    if not claim(*bounds(evidence, high)):
+    if not claim(*bounds_at(high)):
         return 1.0
-    if claim(*bounds(evidence, low)):
+    if claim(*bounds_at(low)):
         return low
     for _ in range(30):
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if claim(*bounds(evidence, middle)) else (middle, high)
+        low, high = (low, middle) if claim(*bounds_at(middle)) else (middle, high)
     return high
 
 
@@ -98,8 +98,12 @@ def _p_values(evidence: Evidence, margin: float) -> tuple[float, ...]:
     """Of the hypotheses that an answer refutes; with a margin there are two, of which at most one is true."""
     if not margin:
         return (evidence.p_value,)
-    differs = smallest_alpha(evidence, lambda low, high: low > margin or high < 0)
-    return differs, smallest_alpha(evidence, lambda low, high: -margin < low and high < margin)
+
+    def at(alpha: float) -> tuple[float, float]:
+        return bounds(evidence, alpha)
+
+    differs = smallest_alpha(at, lambda low, high: low > margin or high < 0)
+    return differs, smallest_alpha(at, lambda low, high: -margin < low and high < margin)
 
 
 @dataclass(frozen=True, slots=True)

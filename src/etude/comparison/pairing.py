@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etude.comparison.judgement import Evidence
+from etude.comparison.one_seed import Widened
 from etude.comparison.paired import PairedMeans, PairedProportions, gain_counts
 from etude.comparison.seeds import SeededMeans, SeedSpread
 from etude.errors import EtudeError, Problems
@@ -46,8 +47,12 @@ def models(side: Side) -> list[Report]:
     return [side] if isinstance(side, Report) else list(side)
 
 
-def pair(tuned: Side, base: Side, metric: str, *, resamples: int, seed: int = 0) -> Paired:
+def pair(
+    tuned: Side, base: Side, metric: str, *, resamples: int, seed: int = 0, seed_deviation: float | None = None
+) -> Paired:
     """The evidence that fits: exact McNemar for right or wrong, else bootstrap and sign flips; over groups; over seeds.
+
+    `seed_deviation` widens what single models say to what their settings would: how far seeds lie apart, as is known.
 
     Raises:
         Problems: everything that makes the reports incomparable, or too many items without a score.
@@ -74,6 +79,13 @@ def pair(tuned: Side, base: Side, metric: str, *, resamples: int, seed: int = 0)
         largest=1.0 if is_share(metric, higher_is_better=first.higher_is_better) else None,
     )
     evidence = table.evidence(first.task, resamples=resamples, seed=seed)
+    if seed_deviation is not None:
+        if isinstance(evidence, SeededMeans):
+            raise EtudeError(
+                "several models a side show how far seeds lie apart themselves", where="seed_deviation",
+                remedy="leave it out, or compare single models",
+            )  # fmt: skip
+        evidence = Widened(evidence, seed_deviation)
     return Paired(
         evidence=evidence,
         tuned=table.mean(table.scores[: len(tuned)]),

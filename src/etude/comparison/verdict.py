@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from etude import durable
 from etude.comparison.gap import Gap
 from etude.comparison.gates import GateResult
 from etude.comparison.judgement import UNDECIDED, Answer, Judgement, judge
+from etude.comparison.one_seed import ONE_SEED
 from etude.comparison.pairing import Paired, Side, models, pair
 from etude.comparison.seeds import SeedSpread
 from etude.comparison.wording import Scale, round_up, shown_level, shown_p
@@ -65,6 +66,8 @@ class Verdict:
     """Undecided: how many items would decide it four times in five, if what was seen is what there is."""
     seeds: SeedSpread | None = None
     """What training from other seeds adds to the uncertainty, where several models were given."""
+    one_seed_each: bool = False
+    """Whether two single trained models were compared, so that seeds alone may have made the difference."""
 
     @property
     def better(self) -> bool:
@@ -97,6 +100,8 @@ class Verdict:
             found += self._why_not()
         if self.seeds is not None:
             found.append(self.seeds.sentence(scale.factor, scale.unit))
+        if self.one_seed_each and self.answer in ("better", "worse"):
+            found.append(ONE_SEED)
         if self.left_out:
             found.append(f"{self.left_out:,} items left out, without a score on one side or the other")
         return found
@@ -152,23 +157,34 @@ def compare_all(
     smallest_gain: float = 0.0,
     metrics: Sequence[str] | None = None,
     seed: int = 0,
+    both_trained: bool = False,
+    seed_deviation: float | None = None,
 ) -> tuple[Verdict, ...]:
-    """A verdict for each (tuned, base) pair, Holm-corrected from two on; `metrics` names the score of each pair."""
+    """A verdict for each (tuned, base) pair, Holm-corrected from two on; `metrics` names the score of each pair.
+
+    `both_trained` says that the bases are trained models too: of two single ones the verdict then says that it is about
+    models and not about settings. With `seed_deviation` (how far scores of such settings lie apart between seeds, in
+    the metric's unit) the intervals are widened to what holds for the settings.
+    """
     refuse_level(level)
+    if seed_deviation is not None and not 0 < seed_deviation < math.inf:
+        raise EtudeError(f"must be above 0, got {seed_deviation:g}", where="seed_deviation")
     if not smallest_gain >= 0:
         raise EtudeError(f"must be at least 0, got {smallest_gain:g}", where="smallest_gain")
     chosen = [models(tuned)[0].metric for tuned, _ in pairs] if metrics is None else list(metrics)
     # Small shares of the error need more resamples to be told apart.
     resamples = max(RESAMPLES, math.ceil(50 * len(pairs) / (1 - level)))
     found = [
-        pair(tuned, base, metric, resamples=resamples, seed=seed)
+        pair(tuned, base, metric, resamples=resamples, seed=seed, seed_deviation=seed_deviation)
         for (tuned, base), metric in zip(pairs, chosen, strict=True)
     ]
     judged = judge([one.evidence for one in found], level=level, margin=smallest_gain)
-    return tuple(
+    verdicts = [
         _verdict(sides, metric, one, answer, smallest_gain, len(pairs))
         for sides, metric, one, answer in zip(pairs, chosen, found, judged, strict=True)
-    )
+    ]
+    alone = both_trained and seed_deviation is None
+    return tuple(replace(one, one_seed_each=alone and one.seeds is None) for one in verdicts)
 
 
 def refuse_level(level: float) -> None:
