@@ -27,9 +27,12 @@ ERROR = {"f32": 1e-6, "f16": 2e-3, "bf16": 1e-2, "q8_0": 2e-2, "q4_1": 0.3, "q4_
 TOKENS = torch.tensor([[1, 40, 41, 42, 43, 44]])
 
 
-def saved(folder: Path, family: str, *, tied: bool = False) -> T.PreTrainedModel:
+def saved(
+    folder: Path, family: str, *, tied: bool = False, rope_parameters: dict[str, object] | None = None
+) -> T.PreTrainedModel:
     torch.manual_seed(0)
-    config = FAMILIES[family](vocab_size=len(toy_tokenizer()) + 8, tie_word_embeddings=tied, **SIZES)
+    turned = {} if rope_parameters is None else {"rope_parameters": rope_parameters}
+    config = FAMILIES[family](vocab_size=len(toy_tokenizer()) + 8, tie_word_embeddings=tied, **SIZES, **turned)
     module = T.AutoModelForCausalLM.from_config(config).float().eval()
     module.save_pretrained(folder)
     toy_tokenizer().save_pretrained(folder)

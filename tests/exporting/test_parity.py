@@ -76,6 +76,27 @@ def test_llama_cpp_says_the_same(numbers: str, model: LoadedModel, expected: Exp
         assert parity.same_first == 1.0
 
 
+def test_slowed_rotations_are_llama_cpps_too(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    slowed = {
+        "rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }  # fmt: skip
+    module = saved(tmp_path / "model", "llama", rope_parameters=slowed)
+    for layer in module.model.layers:  # as the toy begins, it attends everywhere alike
+        layer.self_attn.q_proj.weight.data.mul_(40.0)
+    module.save_pretrained(tmp_path / "model")
+    model = load(ModelOptions(name=str(tmp_path / "model"), precision="float32"))
+    row = TokenRow((1, *range(3, 103)), (0.0, *[1.0] * 100))
+    expected = Expected.of(model, [row])
+    write_gguf(model.folder, tmp_path / "model.gguf", "f32", name="toy")
+    engine = LlamaCpp(tmp_path / "model.gguf", longest=128)
+    assert against_engine(expected, engine, [], form="toy", held="f32").most_difference < 1e-3
+    plain = load(ModelOptions(name=str(tmp_path / "model"), precision="float32"))
+    plain.module.model.rotary_emb.inv_freq = 100.0 ** (-torch.arange(0, 16, 2) / 16)
+    assert not against_model(expected, plain, form="plain", held="float32", same_tokens=True).holds
+
+
 def test_a_file_that_llama_cpp_cannot_read_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))

@@ -101,16 +101,36 @@ def _add_sizes(writer: GGUFWriter, source: Source) -> None:
     writer.add_value_length(head_size)
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
     writer.add_rope_dimension_count(head_size)
+    _add_rotation(writer, source, head_size)
+
+
+def _add_rotation(writer: GGUFWriter, source: Source, head_size: int) -> None:
+    """How positions turn queries and keys."""
+    config = source.config
     rotation = config.get("rope_parameters") or config.get("rope_scaling") or {}
     kind = rotation.get("rope_type", rotation.get("type", "default"))
-    writer.add_rope_freq_base(float(rotation.get("rope_theta") or config.get("rope_theta") or 10_000.0))
+    base = float(rotation.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+    writer.add_rope_freq_base(base)
     if kind == "linear":
         from gguf import RopeScalingType
 
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(float(rotation["factor"]))
+    elif kind == "llama3":
+        writer.add_tensor("rope_freqs.weight", _slowed(rotation, base, head_size, config))
     elif kind not in ("default", None):
         raise ModelError(f"positions are rotated by {kind!r}, which is not written here", where=str(source.folder))
+
+
+def _slowed(rotation: Mapping[str, Any], base: float, head_size: int, config: Mapping[str, Any]) -> Array:
+    """By how much each frequency is divided where long waves are slowed (https://arxiv.org/abs/2407.21783, §3.4)."""
+    import numpy as np
+
+    factor, low, high = (float(rotation[name]) for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    context = float(rotation.get("original_max_position_embeddings") or config["max_position_embeddings"])
+    waves = 2 * np.pi * base ** (np.arange(0, head_size, 2) / head_size)
+    kept = np.clip((context / waves - low) / (high - low), 0.0, 1.0)  # of each frequency, the rest is divided
+    return (1 / (kept + (1 - kept) / factor)).astype(np.float32)
 
 
 def _add_vocabulary(writer: GGUFWriter, source: Source) -> None:
