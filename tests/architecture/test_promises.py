@@ -124,3 +124,12 @@ def undocumented(module: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]
 def test_every_file_says_what_it_is() -> None:
     silent = [short(path) for path in files("src") if not ast.get_docstring(tree(path))]
     assert not silent, silent
+
+
+def test_files_behind_urls_are_opened_in_one_place_from_what_a_user_named() -> None:
+    """No row, template or request can make Etude fetch a URL as data."""
+    sources = {short(path): path.read_text("utf-8") for path in files("src")}
+    assert [name for name, text in sources.items() if "import fsspec" in text or "from fsspec" in text] == [
+        "src/etude/data/remote.py"
+    ]
+    assert [name for name, text in sources.items() if "data.remote import" in text] == ["src/etude/data/sources.py"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from etude.data.options import DataOptions
-from etude.data.sources import REFUSED, ROWS, TEXTS
+from etude.data.sources import REFUSED, ROWS, TEXTS, is_remote
 from etude.evaluation.options import EvaluationOptions
 from etude.evaluation.retention import SUITE
 from etude.models.options import ModelOptions
@@ -72,9 +72,9 @@ def _step_resolved(step: Any, folder: Path) -> Any:
 def _data_files(data: DataOptions, folder: Path) -> dict[Where, str]:
     """Local files that the section names, its steps included."""
     named: dict[Where, str] = {("data", "train"): data.train} if is_local(data.train, folder) else {}
-    if isinstance(data.holdout, str):
+    if isinstance(data.holdout, str) and not is_remote(data.holdout):
         named["data", "holdout"] = data.holdout
-    if data.trusted_pairs is not None:
+    if data.trusted_pairs is not None and not is_remote(data.trusted_pairs):
         named["data", "trusted_pairs"] = data.trusted_pairs
     named |= {
         ("data", "steps", at, item.name): getattr(step, item.name)
@@ -149,7 +149,9 @@ def _files_of_rewards(rollouts: RolloutOptions) -> dict[Where, str]:
 
 
 def is_local(name: str, folder: Path) -> bool:
-    """Whether a data source means a file or folder here, and not a data set of the hub (`owner/name`)."""
+    """Whether a data source means a file or folder here, and not a URL or a data set of the hub (`owner/name`)."""
+    if is_remote(name):
+        return False
     return _says_path(name) or name.lower().endswith(DATA_SUFFIXES) or (folder / name).exists()
 
 
@@ -158,6 +160,8 @@ def _says_path(name: str) -> bool:
 
 
 def _absolute(name: str, folder: Path) -> str:
+    if is_remote(name):
+        return name
     return str((folder / Path(name).expanduser()).absolute().resolve())
 
 

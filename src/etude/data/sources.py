@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from etude.errors import DataError
 
@@ -54,6 +55,8 @@ class Sources:
 
 def find(source: str | Path) -> Sources:
     """What `source` names; a DataError with the nearest name if it is nothing that can be read."""
+    if is_remote(str(source)):
+        return _remote(str(source))
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path, str(source))
@@ -72,6 +75,25 @@ def find(source: str | Path) -> Sources:
     ):
         raise _missing(path, str(source))
     return Sources((), hub=HubName(matched["name"], matched["config"], matched["split"]))
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is a URL, of whatever scheme."""
+    return "://" in source
+
+
+def _remote(url: str) -> Sources:
+    from etude.data.remote import fetch
+
+    name = PurePosixPath(urlsplit(url).path).name
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in ROWS or suffix in TEXTS or suffix in REFUSED:
+        file = _file(Path(name), url)  # what is not read is refused before a byte of it is fetched
+        return Sources((replace(file, path=fetch(url, name=name)),))
+    here = fetch(url, name=None)
+    found = _folder(here, url)
+    files = (replace(file, name=f"{url.rstrip('/')}/{file.path.relative_to(here)}") for file in found.files)
+    return replace(found, files=tuple(files))
 
 
 def _missing(path: Path, given: str) -> DataError:

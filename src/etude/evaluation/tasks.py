@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from etude.data.options import Format
-from etude.data.sources import REFUSED, ROWS, TEXTS
+from etude.data.sources import REFUSED, ROWS, TEXTS, is_remote
 from etude.errors import ConfigError, EtudeError, Problems
 from etude.evaluation.metrics import METRICS, metric_class
 from etude.evaluation.metrics.base import Kind
@@ -145,7 +145,9 @@ def _with_line(where: Where, cause: str, document: Document) -> str:
 
 
 def _resolve(data: str, folder: Path) -> str:
-    """A file beside the task file; otherwise, unless it looks like a path, a hub data-set name."""
+    """A file beside the task file; otherwise, unless it looks like a path, a URL or a hub data-set name."""
+    if is_remote(data):
+        return data
     beside = folder / Path(data).expanduser()
     ends_as_file = beside.suffix.lower() in {**ROWS, **TEXTS, **REFUSED}
     in_a_folder = "/" in data and beside.parent.is_dir()
