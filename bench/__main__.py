@@ -44,6 +44,7 @@ ALONE = {
     "harness": ("bench.harness", "lm-evaluation-harness by Etude, by its own backend, and `generate`"),
     "data": ("bench.data_scale", "data preparation as files grow"),
     "data-quality": ("bench.data_quality", "near copies and rendering against datasets.map; a million rows"),
+    "meaning": ("bench.meaning", "paraphrases that cleaning sees with an embedding model and without"),
     "data-audit": ("bench.data_audit", "audits as files grow, and planted wrong labels that they find"),
     "gpu": ("bench.gpu", "the same on a GPU"),
 }

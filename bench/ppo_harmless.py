@@ -25,8 +25,7 @@ rollouts:
   group: 2
   max_new_tokens: 48
   rewards: [{{kind: model, run: {judge}}}]
-training: {{steps: 14, batch_rows: 32, learning_rate: 3e-4, heldout_every: 7, save_every: 7}}
-evaluation: {{retention: [], drift_rows: 0}}
+training: {{steps: 30, batch_rows: 32, learning_rate: 1e-4, heldout_every: 10, save_every: 10}}
 """
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from etude.data.clean import Clean
 from etude.data.inputs import open_inputs
 from etude.data.normalize import CHANGES, normalized
 from etude.data.work import Outcome, dropped_of, work
+from etude.errors import DataError
 from tests.data.test_near import WORDS
 
 ALL = tuple(CHANGES)
@@ -147,6 +150,31 @@ def test_everything_can_be_switched_off(tmp_path: Path) -> None:
     off = Clean(copies="keep", encoding=False, entities=False, controls=False, unicode=False, spaces=False)
     assert cleaned(rows, tmp_path, off)[1] == rows
     assert cleaned(rows, tmp_path, Clean(copies="exact"))[1] == [pair("a"), pair("caf\u00e9 &")]
+
+
+def test_rows_that_say_the_same_in_other_words_go_where_a_model_sees_it(tmp_path: Path) -> None:
+    """The vectors stand for three meanings, so that what is decided by them is known."""
+    meanings = {"where is my parcel": 0, "has the package come": 0, "cancel my card": 1, "stop the card please": 1}
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        return np.eye(3, dtype=np.float32)[[meanings.get(text, 2) for text in texts]]
+
+    rows = [
+        pair("Where is my parcel", "answer"), pair("Cancel my card", "word"), pair("has the package come", "answer"),
+        pair("stop the card please", "reply"), pair("order 12"), pair("order 13"), pair("WHERE is my parcel", "answer"),
+    ]  # fmt: skip
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    step = Clean(embedder="any", compare="prompt")
+    done = work(open_inputs([path]), step, out, embed=embed)
+    assert done.dropped == {"same in other words": 2, "copy": 1}
+    dropped = [json.loads(line) for line in dropped_of(out).read_text().splitlines()]
+    assert [(row["line"], row["of"].rpartition(":")[2]) for row in dropped] == [(3, "1"), (4, "2"), (7, "1")]
+    both = work(open_inputs([path]), Clean(embedder="any"), out, embed=embed, force=True)
+    assert both.dropped == {"same in other words": 2, "copy": 1}, "all answers mean the same to these vectors"
+    with pytest.raises(DataError, match="no embedding model"):
+        work(open_inputs([path]), step, out, force=True)
+    assert dict(Clean(meaning=0.4).problems()) == {"meaning": "must be from 0.5 to 1, got 0.4"}
 
 
 def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

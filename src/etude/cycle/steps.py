@@ -12,7 +12,9 @@ from typing import Any
 
 from etude.config.paths import STEP_FILES, STEP_SOURCES
 from etude.cycle.show import Show
+from etude.cycle.writing import embedder
 from etude.data.cache import cache_key, keep_newest
+from etude.data.clean import Clean
 from etude.data.inputs import Inputs, Reading, open_inputs
 from etude.data.options import DataOptions
 from etude.data.work import Step, manifest_of, work
@@ -45,7 +47,8 @@ def do_steps(data: DataOptions, show: Show) -> Stepped:
         if output.exists():
             os.utime(output)  # when it was used last
         else:
-            work(inputs, step, output, force=True)
+            embed = embedder(step.embedder, show.progress) if isinstance(step, Clean) and step.embedder else None
+            work(inputs, step, output, force=True, embed=embed)
             keep_newest(output.parent.parent, output.parent.name, mark=ROWS)
         manifest = json.loads(manifest_of(output).read_text(encoding="utf-8"))
         for line in _told(step, manifest):

@@ -11,6 +11,7 @@ from etude.data.inputs import Row
 from etude.data.normalize import CHANGES, edited, normalized
 from etude.data.sides import Sides, sides_of
 from etude.data.work import Ledger, Rows
+from etude.errors import DataError
 
 if TYPE_CHECKING:
     from etude.data.copies import Found
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Copies = Literal["near", "exact", "keep"]
 Compared = Literal["both", "prompt", "answer"]
 Kept = Literal["first", "longest"]
+MEANING = 0.95
 CONFLICTS_SHOWN = 20
 CONFLICTS_SAID = 3
 
@@ -35,6 +37,10 @@ class Clean:
     """What has to be alike: prompt, answer or both. Answers whose numbers differ are different answers."""
     keep: Kept = "first"
     """Which of several copies stays."""
+    embedder: str | None = None
+    """An embedding model (a folder or hub id); rows that say the same in other words are removed too."""
+    meaning: float | None = None
+    """How alike such rows are: cosine of the vectors of their prompts, and of their answers (0.95)."""
     conflicts: Literal["report", "drop"] = "report"
     """What happens to rows with (nearly) the same prompt and different answers."""
     encoding: bool = True
@@ -53,6 +59,12 @@ class Clean:
         found: list[tuple[str, str]] = []
         if not 0.3 <= self.threshold < 1:
             found.append(("threshold", f"must be from 0.3 up to but below 1, got {self.threshold:g}"))
+        if self.meaning is not None and self.embedder is None:
+            found.append(("meaning", "needs an embedder"))
+        if self.meaning is not None and not 0.5 <= self.meaning <= 1:
+            found.append(("meaning", f"must be from 0.5 to 1, got {self.meaning:g}"))
+        if self.embedder is not None and self.copies == "keep":
+            found.append(("embedder", "is asked only while copies are looked for"))
         if self.conflicts == "drop" and self.compare != "both":
             found.append(("conflicts", "can be dropped only where both prompt and answer are compared"))
         if self.conflicts == "drop" and self.copies == "keep":
@@ -61,6 +73,8 @@ class Clean:
 
     def apply(self, rows: Rows, ledger: Ledger) -> Iterator[Row]:
         """The rows that stay."""
+        if self.embedder is not None and rows.embed is None:
+            raise DataError("no embedding model was opened", where="embedder", remedy="give `work` the model's `embed`")
         found = None if self.copies == "keep" else self._find(rows)
         if found is not None:
             _note_conflicts(found, ledger)
@@ -95,7 +109,12 @@ class Clean:
         """Which of the usable rows are copies of which."""
         from etude.data.copies import CopyFinder
 
-        finder = CopyFinder(self.threshold if self.copies == "near" else None, keep=self.keep)
+        finder = CopyFinder(
+            self.threshold if self.copies == "near" else None,
+            keep=self.keep,
+            meaning=None if self.embedder is None else self.meaning or MEANING,
+            embed=rows.embed,
+        )
         for row in rows.each("looking for copies"):
             try:
                 said = sides_of(self._uniform(row, set()).records())

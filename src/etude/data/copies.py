@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from etude.data.audit.vectors import Embed
 from etude.data.inputs import OnProgress
+from etude.data.meaning import meant_alike
 from etude.data.near import TakenTexts, TextTaker
 from etude.data.sides import Sides
 from etude.records import Origin
@@ -50,13 +52,16 @@ class Found:
     """How alike it is to that row: 1 for equal ones."""
     conflict_with: NDArray[np.int64]
     """A row that stays and has (nearly) the same prompt and another answer; NONE where there is none."""
+    by_meaning: frozenset[int] = frozenset()
+    """Rows that go because they say the same in other words; how alike they are is a cosine."""
 
     def verdict(self, row: int, *, drop_conflicts: bool) -> tuple[str, dict[str, object]] | None:
         """Why the row goes, as a reason and facts; None if it stays."""
         other = int(self.copy_of[row])
         if other != NONE:
             alike = round(float(self.alike[row]), 3)
-            return ("copy" if alike == 1 else "near copy"), {"of": str(self.origins[other]), "alike": alike}
+            reason = "same in other words" if row in self.by_meaning else "copy" if alike == 1 else "near copy"
+            return reason, {"of": str(self.origins[other]), "alike": alike}
         other = int(self.conflict_with[row])
         if drop_conflicts and other != NONE:
             return "conflicting answer", {"with": str(self.origins[other])}
@@ -76,6 +81,9 @@ class CopyFinder:
     threshold: float | None
     """How alike near copies are; None: only equal rows are looked for."""
     keep: Literal["first", "longest"] = "first"
+    meaning: float | None = None
+    """How alike rows are that say the same in other words (cosine); None: they are not looked for."""
+    embed: Embed | None = None
     _texts: TextTaker = field(init=False)
     _origins: Origins = field(default_factory=Origins)
 
@@ -97,7 +105,13 @@ class CopyFinder:
         deciding.equal_ones(preferred)
         if self.threshold is not None:
             deciding.near_ones(preferred[deciding.copy_of[preferred] == NONE], self.threshold, on_progress)
-        return Found(self._origins, deciding.copy_of, deciding.alike, deciding.conflict_with())
+        by_meaning: set[int] = set()
+        if self.meaning is not None and self.embed is not None:
+            left = preferred[deciding.copy_of[preferred] == NONE]
+            by_meaning = deciding.meant_ones(left, self.embed, self.meaning, on_progress)
+        return Found(
+            self._origins, deciding.copy_of, deciding.alike, deciding.conflict_with(), frozenset(by_meaning)
+        )  # fmt: skip
 
 
 @dataclass
@@ -126,6 +140,28 @@ class _Deciding:
                 self.conflicts.append((earlier, later))
             elif self.copy_of[later] == NONE:
                 self._drop(later, earlier, min(prompts, answers), threshold)
+
+    def meant_ones(
+        self, preferred: NDArray[np.intp], embed: Embed, threshold: float, on_progress: OnProgress | None
+    ) -> set[int]:
+        """The rows that go because a more preferred one that stays says the same in other words."""
+        said = [self.texts.text(row) for row in preferred.tolist()]
+        gone: set[int] = set()
+        for earlier, later, cosine in meant_alike(said, embed, threshold, on_progress):
+            one, other = int(preferred[earlier]), int(preferred[later])
+            if one in gone or (other in gone and cosine <= self.alike[other]):
+                continue
+            gone.add(other)
+            self.copy_of[other], self.alike[other] = one, cosine
+        moved = np.flatnonzero(self.copy_of != NONE)
+        self.copy_of[moved] = [self._staying(row) for row in self.copy_of[moved].tolist()]
+        return gone
+
+    def _staying(self, row: int) -> int:
+        """The row that stays in the place of one that may have gone."""
+        while self.copy_of[row] != NONE:
+            row = int(self.copy_of[row])
+        return row
 
     def _drop(self, row: int, other: int, alike: float, threshold: float) -> None:
         stays = int(self.copy_of[other])

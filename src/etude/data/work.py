@@ -48,6 +48,7 @@ from etude.errors import DataError
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+    from etude.data.audit.vectors import Embed
     from etude.data.synthesis.asking import Asked
 
 UNREADABLE = "unreadable"
@@ -146,6 +147,8 @@ class Rows:
     """A model that writes a text for each prompt, where the command was given one."""
     asked: Asked | None = None
     """Who writes, judges and scores, for a synthesis."""
+    embed: Embed | None = None
+    """Texts as vectors, for a step that names an embedding model."""
     num_good: int = 0
     num_bad: int = 0
     _parts: list[Rows] = field(default_factory=list)
@@ -212,11 +215,12 @@ def work(
     force: bool = False,
     generate: Callable[[list[str]], list[str]] | None = None,
     asked: Asked | None = None,
+    embed: Embed | None = None,
 ) -> Outcome:
     """Everything the step keeps, written to `output` as JSON lines, with what was left out and a manifest beside it.
 
-    `generate` is the model of steps that let one write, `asked` those of a synthesis. Nothing appears before all of it
-    is written, the output last.
+    `generate` is the model of steps that let one write, `asked` those of a synthesis, `embed` that of steps which
+    compare by meaning. Nothing appears before all of it is written, the output last.
 
     Raises:
         DataError: the output is an input, or is there already and `force` is off; or the step keeps no row.
@@ -226,7 +230,7 @@ def work(
     with lines_of(output) as kept:
         with lines_of(dropped_of(output)) as left_out:
             ledger = Ledger(left_out)
-            rows = Rows(inputs, ledger, generate, asked)
+            rows = Rows(inputs, ledger, generate, asked, embed)
             for row in step.apply(rows, ledger):
                 kept.add(row.line())
         if not kept.number:

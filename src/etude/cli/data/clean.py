@@ -15,4 +15,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Clean, and say what was done."""
-    return perform(arguments, Clean)
+    embed = None
+    if arguments.embedder is not None:
+        from etude.cli.terminal import progress, quiet_libraries
+        from etude.cycle.writing import embedder
+
+        quiet_libraries()
+        embed = embedder(arguments.embedder, progress)
+    return perform(arguments, Clean, embed=embed)

@@ -10,15 +10,17 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from etude.cli.terminal import say
 from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:
+    from etude.data.audit.vectors import Embed
     from etude.data.inputs import Inputs
     from etude.data.synthesis.asking import Asked
     from etude.data.work import Outcome, Step
 
 Chosen = TypeVar("Chosen", bound="Options")
-FORMATS = ("auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "text")
+FORMATS = ("auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "grounded", "text")
 
 
 class Options(Protocol):
@@ -99,7 +101,7 @@ def open_files(arguments: Namespace, *, need_layout: bool = True) -> Inputs:
     reading = Reading(format=arguments.format, columns=columns, need_layout=need_layout)
     inputs = open_inputs(arguments.files, reading, progress=progress)
     for file in inputs.files:
-        _say(f"{file.name}: {file.source.format}, {file.layout or 'no known layout'}")
+        say(f"{file.name}: {file.source.format}, {file.layout or 'no known layout'}")
     return inputs
 
 
@@ -110,18 +112,19 @@ def perform(
     need_layout: bool = True,
     generate: Callable[[list[str]], list[str]] | None = None,
     asked: Asked | None = None,
+    embed: Embed | None = None,
     force: bool | None = None,
     inputs: Inputs | None = None,
 ) -> int:
-    """Do a step on the files that were named, or on `inputs`, and tell what became of their rows; `generate` and
-    `asked` are the step's models, `force` replaces the output whatever the flag says."""
+    """Do a step on the files that were named, or on `inputs`, and tell what became of their rows; `generate`, `asked`
+    and `embed` are the step's models, `force` replaces the output whatever the flag says."""
     from etude.data.work import dropped_of, manifest_of, work
 
     chosen, output = settings_of(arguments, step), Path(arguments.output)
     given = open_files(arguments, need_layout=need_layout) if inputs is None else inputs
     outcome = work(
         given, chosen, output, command=command_line(),
-        force=arguments.force if force is None else force, generate=generate, asked=asked,
+        force=arguments.force if force is None else force, generate=generate, asked=asked, embed=embed,
     )  # fmt: skip
     tell(outcome, dropped=dropped_of(output), manifest=manifest_of(output))
     return 0
@@ -134,16 +137,16 @@ def command_line() -> list[str]:
 
 def tell(outcome: Outcome, *, dropped: Path, manifest: Path) -> None:
     """The counts, and where everything is."""
-    _say(f"{outcome.rows_in:,} rows read, {outcome.rows_out:,} written to {outcome.output}")
+    say(f"{outcome.rows_in:,} rows read, {outcome.rows_out:,} written to {outcome.output}")
     for what, number in outcome.changed.items():
-        _say(f"  changed  {number:>9,}  {what}")
+        say(f"  changed  {number:>9,}  {what}")
     for reason, number in outcome.dropped.items():
-        _say(f"  dropped  {number:>9,}  {reason}")
+        say(f"  dropped  {number:>9,}  {reason}")
     for sentence in outcome.says:
-        _say(sentence)
+        say(sentence)
     if outcome.dropped:
-        _say(f"what was dropped: {dropped}")
-    _say(f"manifest: {manifest}")
+        say(f"what was dropped: {dropped}")
+    say(f"manifest: {manifest}")
 
 
 def parse_columns(written: Sequence[str]) -> dict[str, str]:
@@ -176,9 +179,3 @@ def _accepted(hint: Any, name: str) -> dict[str, Any]:
         return {"choices": get_args(hint)}
     assert hint in (int, float, str), f"{name}: no flag can hold {hint}"
     return {"type": hint, "metavar": {int: "N", float: "X", str: "TEXT"}[hint]}
-
-
-def _say(line: str) -> None:
-    from etude.cli.terminal import console
-
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
