@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.cycle.conftest import Desk
+from tests.cycle.conftest import Desk, as_jsonl, lines_of
+from tests.endpoints.chat_server import Told, chat_server
 
 
 def test_the_effect_of_made_rows_is_measured_by_one_command(desk: Desk) -> None:
@@ -21,3 +22,46 @@ def test_the_effect_of_made_rows_is_measured_by_one_command(desk: Desk) -> None:
     again = desk.etude("data", "augment", "base", "-o", "x.jsonl", "--measure", "toy.yaml")
     assert again.code == 2
     assert "not what is augmented" in again.error
+
+
+def test_an_endpoint_says_it_in_other_words_and_translates_there_and_back(desk: Desk) -> None:
+    words = ("parcel", "card", "refund", "invoice")
+    questions = ("where is", "when comes")
+    rows = [
+        {"prompt": f"Answer the customer: {questions[at % 2]} my {word}?", "completion": word}
+        for at, word in enumerate(words)
+    ]
+    desk.write("asked.jsonl", as_jsonl(rows))
+
+    def says(messages: list[dict[str, str]]) -> str:
+        asked, _, text = messages[-1]["content"].partition("\n\n")
+        assert "customer" not in text, "the instruction before all requests stays as it is"
+        if "German" in asked:
+            return f"auf Deutsch: {text}"
+        return text.replace("auf Deutsch:", "again,") if "English" in asked else f"please, {text}"
+
+    arguments = ("data", "augment", "asked.jsonl", "-o", "more.jsonl", "--methods", "model", "back-translation",
+                 "--copies", "2", "--through", "German", "--model", "teacher.yaml")  # fmt: skip
+    with chat_server(Told(status=400, body=b'{"error": {"message": "no"}}'), says=says) as server:
+        desk.write("teacher.yaml", f"url: {server.url}\nmodel: big\nconcurrency: 1\n")
+        done = desk.etude(*arguments)
+        assert done.code == 0, done.words
+        made = [row for row in lines_of(desk.folder / "more.jsonl") if "augmented_from" in row]
+        asked = len(server.bodies)
+        again = desk.etude(*arguments, "--force")
+        assert again.code == 0, again.words
+    assert len(server.bodies) == asked + 1, "only what was refused is asked for again"
+    assert len(made) == 2 * len(words) - 1
+    prompts = {row["prompt"] for row in made}
+    assert "Answer the customer: again, when comes my card?" in prompts
+    assert "Answer the customer: please, when comes my card?" in prompts
+    assert all(row["prompt"].rstrip("?").endswith(row["completion"]) for row in made)
+    wrong = desk.etude(*arguments, "--language", "german", "--force")
+    assert "--through: is the rows' own language" in wrong.error
+
+
+def test_a_model_here_writes_too(desk: Desk) -> None:
+    done = desk.etude("data", "augment", "train.jsonl", "-o", "more.jsonl", "--methods", "model", "--model", "./base")
+    assert done.code == 0, done.words
+    assert "by model" in done.words
+    assert list((desk.folder / "more.jsonl.answers").iterdir())

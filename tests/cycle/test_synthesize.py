@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cycle.conftest import Desk, as_jsonl, lines_of
+from etude.cycle.asking import reward_of
+from etude.records import Message
+from tests.cycle.conftest import LABELS, Desk, as_jsonl, lines_of
 from tests.endpoints.chat_server import ChatServer, Told, chat_server
 
 SUBJECTS = ("refunds", "parcels", "passwords", "vouchers", "invoices", "batteries", "addresses", "keyboards")
@@ -259,30 +261,36 @@ def test_settings_that_would_be_ignored_are_errors(desk: Desk, arguments: tuple[
     assert says in done.error
 
 
-def test_a_student_imitates_the_answers_of_a_teacher(desk: Desk) -> None:
-    def taught(messages: list[dict[str, str]]) -> str:
-        return "" if messages[-1]["content"].endswith(" 7") else "Paris."
-
-    with chat_server(says=taught) as server:
-        done = synthesize(desk, "--model", settings(desk, server), "--answers", "--rows", "50")
-    assert done.code == 0, done.words
-    rows, given = made(desk), made(desk, "train.jsonl")
-    asked = [prompt for prompt, _ in map(texts, given) if not prompt.endswith(" 7")]
-    assert [texts(row) for row in rows] == [(prompt, "Paris.") for prompt in asked]
-    assert {row["synthesis"]["model"] for row in rows} == {"big"}
-    assert reasons(desk) == ["no whole answer"]
+def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk, finished: Desk) -> None:
+    """The writer is warm enough to answer differently; the reward model is asked once more, by itself."""
+    pairs = [{"prompt": f"what is {n}?", "chosen": LABELS[n % 4], "rejected": "no no no"} for n in range(16)]
+    desk.write("pairs.jsonl", as_jsonl(pairs))
+    desk.write("prompts.jsonl", as_jsonl([{"prompt": f"what is {n}?", "completion": "x"} for n in range(5)]))
     desk.run_file(
-        technique="full",
-        data={"train": "new.jsonl", "holdout": 0.1},
-        training={"steps": 40, "batch_rows": 8, "learning_rate": 3e-3},
-        evaluation={"base": False},
-    )
-    desk.write("toy.task.yaml", "name: toy\ndata: new.jsonl\nmetric: exact_match\nmax_new_tokens: 8\nlimit: 8\n")
-    assert desk.etude("train", "toy.yaml").code == 0
-    report = lines_of(desk.folder / "runs/toy/reports/toy.jsonl")
-    assert report[0]["report"]["summary"]["exact_match"] > 0.8, "it says what the teacher said"
-    wrong = synthesize(desk, "--model", "runs/toy", "--answers", "--shots", "2", out="other.jsonl")
+        data={"train": "pairs.jsonl", "holdout": 0.0}, objective="reward", output="runs/reward",
+        training={"steps": 4}, evaluation={"tasks": []},
+    )  # fmt: skip
+    trained = desk.etude("train", "toy.yaml")
+    assert trained.code == 0, trained.words
+    writer = str(finished.folder / "runs" / "toy")
+    flags = ("--model", writer, "--best-of", "6", "--temperature", "1.2", "--max-tokens", "30", "--seed", "1")
+    done = synthesize(desk, *flags, "--reward", "runs/reward", source="prompts.jsonl")
+    assert done.code == 0, done.words
+    rows = made(desk)
+    assert rows
+    scored = reward_of(str(desk.folder / "runs/reward"))
+    for row in rows:
+        said, prompt = row["synthesis"], (Message("user", row["prompt"][0]["content"]),)
+        assert (said["model"], said["judge"]) == (writer, "runs/reward")
+        ends = [(prompt, row[side][0]["content"]) for side in ("chosen", "rejected")]
+        assert scored(ends) == pytest.approx([max(said["scores"]), min(said["scores"])], abs=1e-4)
+        assert max(said["scores"]) > min(said["scores"])
+    assert len(rows) + len(reasons(desk)) == 5
+    shown = desk.etude("data", "show", "new.jsonl", "--model", "./base", "--rows", "1")
+    assert "(rejected)" in shown.words
+    again = synthesize(desk, *flags, "--reward", "runs/nothing", source="prompts.jsonl", out="x.jsonl")
+    assert again.code == 2
+    assert "runs/nothing" in again.error
+    wrong = synthesize(desk, *flags, "--reward", "./base", source="prompts.jsonl", out="x.jsonl")
     assert wrong.code == 2
-    assert "counts for new rows only; answers is for the given prompts" in wrong.error
-    wrong = synthesize(desk, "--model", "runs/toy", "--answers", "--judge", "runs/toy", out="other.jsonl")
-    assert "--judge: rates new rows, or answers for --best-of" in wrong.error
+    assert "is no reward model" in wrong.error

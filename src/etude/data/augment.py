@@ -25,8 +25,7 @@ MOST_VALUES = 5_000
 """Values of one field that are kept for swaps."""
 BATCH = 64
 REWRITE = "Say this in other words. Keep every name, number and detail. Answer with the new wording only.\n\n{text}"
-TO_FRENCH = "Translate into French. Answer with the translation only.\n\n{text}"
-FROM_FRENCH = "Traduis en anglais. Réponds seulement par la traduction.\n\n{text}"
+TRANSLATE = "Translate into {language}. Answer with the translation only.\n\n{text}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,10 @@ class Augment:
     """Make rows of rarer answers only, up to `copies` from a row, until they are as frequent as the commonest."""
     strength: float = 0.1
     """Share of a request's longer words that `noise` mistypes."""
+    language: str = "English"
+    """The rows' own, into which `back-translation` translates back."""
+    through: str = "French"
+    """The language through which it goes."""
     seed: int = 0
     """What the choices are drawn from."""
 
@@ -54,6 +57,8 @@ class Augment:
             found.append(("copies", f"must be at least 1, got {self.copies}"))
         if not 0 < self.strength <= 1:
             found.append(("strength", f"must be above 0 and at most 1, got {self.strength:g}"))
+        if self.language.strip().casefold() == self.through.strip().casefold():
+            found.append(("through", f"is the rows' own language, {self.language}"))
         return found
 
     def apply(self, rows: Rows, ledger: Ledger) -> Iterator[Row]:
@@ -94,6 +99,8 @@ class _Made:
     text: str
     answers: tuple[tuple[str, str], ...] = ()
     """Values of the answer that change with it, before and after."""
+    head: str = ""
+    """What all requests begin with, where `text` is only what a model is given of it."""
 
 
 def augmented(rows: Rows, ledger: Ledger, options: Augment, generate: Generate | None = None) -> Iterator[Row]:
@@ -175,7 +182,7 @@ def _changed(method: Method, row: Row, request: Request, survey: _Survey, option
         return _Made(method, row, request, head + paraphrased(text, dice))
     if method == "swap":
         return _swapped(row, request, survey, dice)
-    return _Made(method, row, request, request.prompt)
+    return _Made(method, row, request, text, head=head)
 
 
 def _swapped(row: Row, request: Request, survey: _Survey, dice: Random) -> _Made:
@@ -203,11 +210,14 @@ def _written(
     generate: Generate | None,
 ) -> Iterator[Row]:
     asked = [made for _, children in batch for made in children if made.method in BY_MODEL]
-    texts = iter(_by_model(asked, generate))
+    texts = iter(_by_model(asked, options, generate))
     for row, children in batch:
         kept = []
         for made in children:
-            text = next(texts).strip() if made.method in BY_MODEL else made.text
+            text = made.text
+            if made.method in BY_MODEL:
+                written = next(texts).strip()
+                text = made.head + written if written else ""
             lost = made.method != "swap" and any(value not in text for value in made.request.slots.values())
             name = _hashed(_normal(text))
             if not text or name in known or lost:
@@ -220,17 +230,20 @@ def _written(
         yield from kept
 
 
-def _by_model(asked: Sequence[_Made], generate: Generate | None) -> list[str]:
+def _by_model(asked: Sequence[_Made], options: Augment, generate: Generate | None) -> list[str]:
     if not asked or generate is None:
         return []
     back = [made.method == "back-translation" for made in asked]
     prompts = [
-        (TO_FRENCH if is_back else REWRITE).format(text=made.text) for made, is_back in zip(asked, back, strict=True)
+        TRANSLATE.format(language=options.through, text=made.text) if is_back else REWRITE.format(text=made.text)
+        for made, is_back in zip(asked, back, strict=True)
     ]
     texts = generate(prompts)
-    french = [FROM_FRENCH.format(text=text) for text, is_back in zip(texts, back, strict=True) if is_back]
-    english = iter(generate(french) if french else [])
-    return [next(english) if is_back else text for text, is_back in zip(texts, back, strict=True)]
+    there = [text for text, is_back in zip(texts, back, strict=True) if is_back]
+    asked_back = [TRANSLATE.format(language=options.language, text=text) for text in there if text.strip()]
+    returned = iter(generate(asked_back) if asked_back else [])
+    both = zip(texts, back, strict=True)
+    return [next(returned) if is_back and text.strip() else text for text, is_back in both]
 
 
 def _child(made: _Made, text: str, options: Augment) -> Row:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """`etude data augment FILE… -o OUT`."""
     add_step(parser, Augment)
-    parser.add_argument("--model", metavar="NAME", help="a model or run that paraphrases and translates")
+    parser.add_argument(
+        "--model", metavar="NAME", help="who paraphrases and translates: a model, a run or an endpoint's YAML"
+    )
     parser.add_argument(
         "--measure", metavar="RUN.yaml", help="then train this run without and with the made rows, and compare the two"
     )
@@ -33,7 +35,7 @@ def run(arguments: Namespace) -> int:
             raise EtudeError(found, where="--model", remedy=f"add one to --methods: {', '.join(BY_MODEL)}")
         from etude.cycle.writing import writer
 
-        generate = writer(arguments.model, seed=arguments.seed)
+        generate = writer(arguments.model, Path(f"{arguments.output}.answers"), seed=arguments.seed)
     code = perform(arguments, Augment, generate=generate)
     return code if runs is None else _measure(arguments, *runs)
 
