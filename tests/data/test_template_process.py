@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from etude.data import template_process
 from etude.data.render import Renderer
 from etude.data.template_process import TemplateProcess
 from etude.errors import DataError, ModelError
@@ -103,6 +106,21 @@ def test_one_that_waits_for_a_certain_content_is_refused_then_and_from_then_on(a
     assert used() - begun <= SECONDS
     with pytest.raises(ModelError, match="takes more"):
         renderer.row(chat("hello", "yes"))
+
+
+def test_a_child_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_process, "WALL_SECONDS", 6.0)
+    process = TemplateProcess(byte_level(CHATML, "<|im_start|>", "<|im_end|>"))
+    said = [{"role": "user", "content": "hi"}]
+    assert process.render([said], (), answer=False)
+    child = process._child._process
+    assert child is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    large = [{"role": "user", "content": "hi" * (1 << 17)}]  # more than a pipe holds
+    begun = time.monotonic()
+    assert process.render([large], (), answer=False)[0].startswith("<|im_start|>user\nhihi")
+    assert time.monotonic() - begun > 5.9
+    assert child.poll() == -signal.SIGKILL
 
 
 def test_a_child_that_was_lost_is_replaced_and_a_copy_of_the_process_has_its_own() -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -28,10 +30,14 @@ CHILD = Path(__file__).with_name("template_child.py")
 LONGEST_SOURCE = 1_000_000
 CHATS_A_REQUEST = 256
 CHARACTERS_A_REQUEST = 1 << 16
+WALL_SECONDS = 30.0
+"""Longest wait for one reply, also where the child gets no time of a processor: far over what its own limits allow."""
+PIPE_BYTES = 1 << 16
 REMEDY = "use a base model with another template"
 OVER = {
     "time": "it takes more time than any honest template needs",
     "memory": "it takes more memory than any honest template needs",
+    "wait": f"it gave no answer within {WALL_SECONDS:.0f} s",
     "end": "its process ended while it ran",
     "nesting": "it calls itself without end, or is nested too deeply",
 }
@@ -94,11 +100,12 @@ class TemplateProcess:
             "tools": list(tools) or None,
             "answer": answer,
         }
-        reply, code = self._child.exchanged(json.dumps(request) + "\n")
-        if code == -signal.SIGKILL:  # by somebody else: no limit here does that
-            reply, code = self._child.exchanged(json.dumps(request) + "\n")
+        line = json.dumps(request).encode() + b"\n"
+        reply, code = self._child.exchanged(line)
+        if code == -signal.SIGKILL:  # by somebody else, or it stood still: no limit of its own does that
+            reply, code = self._child.exchanged(line)
         if not reply:
-            return "time" if code == -signal.SIGPROF else "end"
+            return {-signal.SIGPROF: "time", -signal.SIGKILL: "wait"}.get(code, "end")
         told: dict[str, Any] = json.loads(reply)
         if "refused" in told:
             raise DataError("".join(char if char.isprintable() else " " for char in str(told["refused"])))
@@ -109,33 +116,30 @@ class _Child:
     """A process that renders, started when it is first asked and again after a limit ended it."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = Lock()
 
-    def exchanged(self, line: str) -> tuple[str, int]:
+    def exchanged(self, line: bytes) -> tuple[bytes, int]:
         """The reply, or nothing and the code that it ended with."""
         with self._lock:
             process = self._process
             if process is None or self._owner != os.getpid():  # a forked process must not talk to its parent's child
                 process = self._process = self._start()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with suppress(OSError):
-                process.stdin.write(line)
-                process.stdin.flush()
-            reply = process.stdout.readline()
+            reply = _answered(process, line)
             if reply:
                 return reply, 0
             self._process = None
             self._end()
-            return "", process.returncode
+            return b"", process.returncode
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-P", str(CHILD)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="ascii",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
         )  # fmt: skip
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
         self._owner = os.getpid()
         self._end = finalize(self, _end, process, self._owner)
         return process
@@ -147,7 +151,30 @@ def _child_of(source: str, tool_source: str) -> _Child:
     return _Child()
 
 
-def _end(process: subprocess.Popen[str], owner: int) -> None:
+def _answered(process: subprocess.Popen[bytes], line: bytes) -> bytes:
+    """The line that the child writes when it is given one; nothing if it ends, or takes too long for any reason."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    until = time.monotonic() + WALL_SECONDS
+    left, reply = memoryview(line), b""
+    while not reply.endswith(b"\n"):
+        readable, writable, _ = select.select(
+            [process.stdout], [process.stdin] if left else [], [], max(0.0, until - time.monotonic())
+        )
+        if not readable and not writable:
+            return b""
+        if writable:
+            with suppress(BrokenPipeError):
+                left = left[os.write(process.stdin.fileno(), left[:PIPE_BYTES]) :]
+        if readable:
+            part = os.read(process.stdout.fileno(), PIPE_BYTES)
+            if not part:
+                return b""
+            reply += part
+    return reply
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
     """Lets the child go, if it is this process's own."""
     if owner != os.getpid():
         return
