@@ -10,6 +10,7 @@ import pytest
 
 from etude.cli import chat
 from etude.cli.chat import Session, answer_lines, talk
+from etude.cli.terminal import visible
 from etude.errors import Problems
 from etude.sampling.options import SampleOptions
 from tests.toy import toy_loaded
@@ -35,7 +36,7 @@ def test_a_conversation_remembers_what_was_said() -> None:
     written = talked(one, "my card has not arrived", "why?")
     assert [role for role, _ in said(one)] == ["system", "user", "assistant", "user", "assistant"]
     answers = [text for role, text in said(one) if role == "assistant"]
-    assert written == "".join(f"{answer}\n" for answer in answers)
+    assert written == "".join(f"{visible(answer)}\n" for answer in answers)
     assert talked(session(system="be brief"), "my card has not arrived", "why?") == written
 
 

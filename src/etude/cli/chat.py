@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
+from etude.cli.terminal import visible
 from etude.errors import EtudeError
 from etude.records import Message
 
@@ -128,7 +129,7 @@ def _write(session: Session, text: str, out: TextIO) -> None:
     answer = session.answer(text)
     try:
         for piece in answer:
-            out.write(piece)
+            out.write(visible(piece))
             out.flush()
     except KeyboardInterrupt:
         out.write(" [stopped]")

@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _save_and_tell(report: Report, place: str | None) -> None:
-    from etude.cli.terminal import console
+    from etude.cli.terminal import console, visible
 
     if place:
         report.save(place)
@@ -70,7 +70,7 @@ def _save_and_tell(report: Report, place: str | None) -> None:
     for line in remarks(report):
         console.print(line, markup=False, style="yellow")
     for item in samples(report):
-        console.print(_shown_item(item, report), markup=False, highlight=False)
+        console.print(visible(_shown_item(item, report)), markup=False, highlight=False)
     if place:
         console.print(f"report: {place}", markup=False, soft_wrap=True)
 

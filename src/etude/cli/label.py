@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.cli.terminal import visible
 from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class _Page:
         """A line, or a piece of one."""
         from rich.text import Text
 
-        self._console.print(Text(_visible(text), style=style), end=end, soft_wrap=True)
+        self._console.print(Text(visible(text), style=style), end=end, soft_wrap=True)
 
     def decision(self, key: str, showing: Showing) -> object:
         """What the key says of the item; None: it is passed over; UNDECIDED: nothing."""
@@ -286,11 +287,5 @@ def _turns(messages: Messages, *, bare: bool = False) -> Text:
     for number, message in enumerate(messages):
         if not (bare and len(messages) == 1):
             shown.append(f"{'' if not number else chr(10)}{message.role}: ", style="bold dim")
-        shown.append(_visible(message.text))
+        shown.append(visible(message.text))
     return shown
-
-
-def _visible(text: str) -> str:
-    from etude.cli.data.show import visible
-
-    return visible(text)

@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EtudeError as error:
         if os.environ.get("ETUDE_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from etude.cli.terminal import visible
+
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, int], None]
 SECONDS_BETWEEN_LINES = 10.0
+KEPT = "\n\t\u200c\u200d"
+"""Characters that are not printed but do no harm: line breaks, tabs, the joiners of scripts and emoji."""
 
 
 def __getattr__(name: str) -> object:
@@ -94,6 +96,16 @@ class _Lines:
         if done >= total:
             return f"{line} in {duration(seconds)}"
         return f"{line}, {duration(seconds * (total - done) / done)} left" if done else line
+
+
+def say(line: str, style: str | None = None) -> None:
+    """A line on stdout, whatever is in it."""
+    _console(stderr=False).print(visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def visible(text: str) -> str:
+    """Text with its control characters spelt out: neither a data set nor a model may steer the terminal."""
+    return "".join(char if char in KEPT or char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def quiet_libraries() -> None:

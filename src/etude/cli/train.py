@@ -104,7 +104,9 @@ class OnTerminal:
 
     def say(self, line: str) -> None:
         """One line above the bars."""
-        print(line, file=sys.stderr, flush=True)
+        from etude.cli.terminal import visible
+
+        print(visible(line), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[OnProgress]:

@@ -7,6 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.cli.terminal import say, visible
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -31,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Read, measure, print."""
     from etude import durable
-    from etude.cli.data.preferences import say, tell_unusable
+    from etude.cli.data.preferences import tell_unusable
     from etude.cli.terminal import console, progress
     from etude.data.inputs import Reading, open_inputs
     from etude.errors import Problems
@@ -78,8 +80,6 @@ def _table(title: str, *columns: str) -> Table:
 
 def _add(table: Table, *cells: str) -> None:
     from rich.text import Text
-
-    from etude.cli.data.show import visible
 
     table.add_row(*(Text(visible(cell)) for cell in cells))
 

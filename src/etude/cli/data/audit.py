@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude import durable
+from etude.cli.terminal import say
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from etude.data.audit.audit import Audit
     from etude.data.audit.finding import Finding
     from etude.data.audit.toxicity import Classify
@@ -144,15 +142,10 @@ def embedder(path: str | None) -> Embed | None:
     if path is None:
         return None
     from etude.cli.terminal import progress, quiet_libraries
-    from etude.models.embedding import load_embedder
+    from etude.cycle.writing import embedder
 
     quiet_libraries()
-
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-        with progress("embedding") as on_progress:
-            return load_embedder(path, on_progress=on_progress)(texts)
-
-    return embed
+    return embedder(path, progress)
 
 
 def _classifier(path: str | None) -> Classify | None:
@@ -170,17 +163,17 @@ def tell(found: Audit, page: Path) -> None:
     from etude.data.audit.finding import SEVERITIES
 
     for file, layout in zip(found.files, found.detected, strict=True):
-        _say(f"{file}: {layout}")
-    _say(_counts(found), "bold")
+        say(f"{file}: {layout}")
+    say(_counts(found), "bold")
     for finding in found.findings:
         _tell_one(finding)
     if not found.findings:
-        _say("\nnothing was found", "green")
+        say("\nnothing was found", "green")
     for note in found.notes:
-        _say(f"note: {note}", "dim")
+        say(f"note: {note}", "dim")
     numbers = {severity: found.count(severity) for severity in SEVERITIES}
     counts = ", ".join(f"{number} {severity}{'' if number == 1 else 's'}" for severity, number in numbers.items())
-    _say(f"\n{counts}; page: {page}", "bold")
+    say(f"\n{counts}; page: {page}", "bold")
 
 
 def _counts(found: Audit) -> str:
@@ -197,18 +190,11 @@ def _counts(found: Audit) -> str:
 
 
 def _tell_one(finding: Finding) -> None:
-    _say("")
-    _say(f"{finding.severity:<8}{finding.title}  [{finding.check}]", STYLES[finding.severity])
+    say("")
+    say(f"{finding.severity:<8}{finding.title}  [{finding.check}]", STYLES[finding.severity])
     for place in finding.places[:SHOWN]:
-        _say(f"        {place.origin}  {place.shown[:100]}")
+        say(f"        {place.origin}  {place.shown[:100]}")
     if finding.rows > SHOWN and finding.places:
-        _say(f"        … and {finding.rows - min(SHOWN, len(finding.places)):,} more")
+        say(f"        … and {finding.rows - min(SHOWN, len(finding.places)):,} more")
     if finding.command:
-        _say(f"        mend: {finding.command}")
-
-
-def _say(line: str, style: str | None = None) -> None:
-    from etude.cli.data.show import visible
-    from etude.cli.terminal import console
-
-    console.print(visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
+        say(f"        mend: {finding.command}")

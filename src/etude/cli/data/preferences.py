@@ -10,7 +10,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from etude.cli.terminal import say
 
 SHOWN = 10
 
@@ -57,11 +58,3 @@ def tell_unusable(reasons: Sequence[str]) -> None:
         say(f"unusable: {reason}", "yellow")
     if len(reasons) > SHOWN:
         say(f"... and {len(reasons) - SHOWN:,} more unusable rows", "yellow")
-
-
-def say(line: str, style: Any = None) -> None:
-    """A line, whatever is in it."""
-    from etude.cli.data.show import visible
-    from etude.cli.terminal import console
-
-    console.print(visible(line), style=style, markup=False, highlight=False, soft_wrap=True)
