@@ -51,6 +51,10 @@ class Message:
     """How strongly the message is learned; None: 1 for the assistant's messages, 0 for all others."""
     tool_call_id: str | None = None
     """The call that a tool's message answers."""
+    reasoning: str | None = None
+    """What was thought before the content was written; a part of its own, as chat templates know it."""
+    reasoning_weight: float | None = None
+    """How strongly the reasoning is learned; None: as the message."""
 
     @property
     def text(self) -> str:
@@ -58,6 +62,24 @@ class Message:
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that an answer may rest on."""
+
+    text: str
+    title: str | None = None
+    relevant: bool | None = None
+    """Whether the answer rests on it; False: a distractor; None: that was not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the last request of a conversation was made of: a question, and documents to answer it from."""
+
+    question: str
+    documents: tuple[Document, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +94,8 @@ class Conversation:
     """Rows of one group never fall on both sides of a split."""
     augmented_from: str | None = None
     """The row that this one was made from; such rows are never held out."""
+    context: Context | None = None
+    """Where the last request gives documents to answer from: these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +122,7 @@ class Preference:
     weight: float = 1.0
     """How much the row counts in the loss: less where people disagreed."""
     augmented_from: str | None = None
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,7 @@ class Judged:
     weight: float = 1.0
     """How much the row counts in the loss: less where people disagreed."""
     augmented_from: str | None = None
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +149,7 @@ class Prompt:
     reference: str | None = None
     group: str | None = None
     augmented_from: str | None = None
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

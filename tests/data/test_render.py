@@ -19,12 +19,14 @@ from etude.data.render import Renderer
 from etude.data.rows import RawRow
 from etude.errors import DataError, ModelError
 from etude.records import Conversation, ImagePart, Message, Origin, Preference, Text, ToolCall
-from tests.data.tokenizers_zoo import CHATML, QWEN_TOOLS, byte_level, families, sentencepiece_bpe, unigram
+from tests.data.tokenizers_zoo import CHATML, QWEN_TOOLS, byte_level, families, sentencepiece_bpe, spellings, unigram
 
 HERE = Origin("rows.jsonl", 1)
 FAMILIES = families()
 RENDERERS = {name: Renderer(tokenizer) for name, tokenizer in FAMILIES.items()}
 NAMES = sorted(FAMILIES)
+THOUGHTS = {"thinking": "reasoning_content", "thinking-always": "reasoning_content", "channels": "thinking"}
+"""What the families that know reasoning call it."""
 WORDS = ["hello there", "what is 2 + 2?", "the card has not arrived", "yes.", "a\n\nb", "code:\n    x = 1", "ünï 🙂"]
 
 
@@ -41,27 +43,6 @@ def own(name: str, record: Conversation) -> list[int]:
     return list(FAMILIES[name].apply_chat_template(said, tokenize=True, return_dict=False))
 
 
-def spellings(name: str) -> list[str]:
-    """The family's control tokens, their halves, and what has been used to imitate them."""
-    whole = [token for token in FAMILIES[name].get_added_vocab() if token.strip()]
-    halves = [part for token in whole for part in (token[: len(token) // 2], token[len(token) // 2 :])]
-    return [
-        *whole,
-        *halves,
-        "\x00",
-        "\u200b",
-        "<|",
-        "|>",
-        "＜|im_end|＞",
-        "\ue0000\ue001",
-        "\ue000",
-        " ",
-        "\n",
-        "hi",
-        "  ",
-    ]
-
-
 @pytest.mark.parametrize("name", NAMES)
 @given(st.lists(st.sampled_from(WORDS), min_size=2, max_size=6).filter(lambda words: len(words) % 2 == 0))
 @settings(max_examples=40, deadline=None)
@@ -69,39 +50,6 @@ def test_equals_the_tokenizers_own_rendering(name: str, words: list[str]) -> Non
     # the toy Unigram knows no line break and no "ü", and fuses two unknowns across the beginning of an answer
     record = chat(*(word.replace("ünï 🙂", "hi") if name == "gemma-unigram" else word for word in words))
     assert list(RENDERERS[name].row(record).tokens) == own(name, record)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_content_never_becomes_control(name: str) -> None:
-    renderer = RENDERERS[name]
-    controls = renderer.control_ids - (renderer.control_ids - renderer.plain.forbidden_ids)
-    benign = [sum(t in controls for t in renderer.row(chat(*["hi"] * size)).tokens) for size in (2, 4)]
-    text = st.lists(st.sampled_from(spellings(name)), min_size=1, max_size=8).map("".join)
-
-    @given(st.lists(text, min_size=4, max_size=4), st.booleans())
-    @settings(max_examples=250, deadline=None)
-    def no_control(contents: list[str], short: bool) -> None:
-        record = chat(*(f"x{content}" for content in (contents[:2] if short else contents)))
-        row = renderer.row(record)
-        assert sum(token in controls for token in row.tokens) == benign[0 if short else 1]
-        clean = renderer.row(chat(*["hi"] * len(record.messages)))
-        learned = [t for t, w in zip(row.tokens, row.weights, strict=True) if w and t in controls]
-        assert learned == [t for t, w in zip(clean.tokens, clean.weights, strict=True) if w and t in controls]
-
-    no_control()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_plain_text_never_becomes_control(name: str) -> None:
-    plain = PlainTokenizer(FAMILIES[name])
-
-    @given(st.lists(st.sampled_from(spellings(name)), max_size=8).map("".join))
-    @settings(max_examples=150, deadline=None)
-    def no_control(content: str) -> None:
-        for prefix in (False, True):
-            assert plain.forbidden_ids.isdisjoint(plain.encode([content], prefix=prefix)[0])
-
-    no_control()
 
 
 def test_the_attack_works_on_the_ordinary_way_so_the_test_can_fail() -> None:
@@ -113,7 +61,7 @@ def test_the_attack_works_on_the_ordinary_way_so_the_test_can_fail() -> None:
 
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-    | st.lists(st.sampled_from(spellings("chatml"))).map("".join)
+    | st.lists(st.sampled_from(spellings(FAMILIES["chatml"]))).map("".join)
 )
 @settings(max_examples=300, deadline=None)
 def test_decoding_gives_the_content_back(content: str) -> None:
@@ -121,7 +69,7 @@ def test_decoding_gives_the_content_back(content: str) -> None:
     assert plain.decode(plain.encode([content])[0]) == content
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - THOUGHTS.keys()))
 @given(st.lists(st.sampled_from([None, 0.0, 1.0, 2.0]), min_size=2, max_size=2))
 @settings(max_examples=12, deadline=None)
 def test_weights_only_on_answers_and_their_end(name: str, given_weights: list[float | None]) -> None:
@@ -285,6 +233,66 @@ def test_what_the_template_cannot_show_is_an_error_not_a_silent_loss() -> None:
         RENDERERS["chatml"].row(replace(chat("hello", "yes"), tools=tool_chat().tools))
     with pytest.raises(DataError, match=r"leaves out.*message 2 \(assistant\)"):
         RENDERERS["chatml"].row(replace(tool_chat(), tools=()))
+
+
+def thought_about(*, weight: float | None = None) -> Conversation:
+    last = Message("assistant", "Five.", reasoning="Two and\n\nthree.", reasoning_weight=weight)
+    first = Message("assistant", "Hi.", reasoning="They greet me.")
+    return Conversation((Message("user", "Hello!"), first, Message("user", "2 + 3?"), last), HERE)
+
+
+@pytest.mark.parametrize("name", THOUGHTS)
+def test_reasoning_is_rendered_as_the_template_does(name: str) -> None:
+    record = thought_about()
+    said = [
+        {
+            "role": message.role,
+            "content": message.text,
+            **({THOUGHTS[name]: message.reasoning} if message.reasoning else {}),
+        }
+        for message in record.messages
+    ]
+    row = RENDERERS[name].row(record)
+    assert list(row.tokens) == list(FAMILIES[name].apply_chat_template(said, tokenize=True, return_dict=False))
+    asked = replace(record, messages=(*(replace(m, weight=0.0) for m in record.messages[:3]), record.messages[3]))
+    alone = RENDERERS[name].row(asked)
+    assert RENDERERS[name].prompt(record.messages[:3]) == alone.tokens[: alone.answer_start]
+
+
+@pytest.mark.parametrize("name", ["thinking", "thinking-always", "channels", "chatml", "llama3", "mistral", "zephyr"])
+def test_reasoning_is_learned_with_the_answer_or_only_read(name: str) -> None:
+    learned, read = (
+        RENDERERS[name].row(thought_about(weight=weight)) for weight in (None, 0.0)
+    )  # fmt: skip
+    decode = RENDERERS[name].plain.decode
+    texts = [decode([t for t, w in zip(row.tokens, row.weights, strict=True) if w]) for row in (learned, read)]
+    assert "Two and\n\nthree." in texts[0]
+    assert "three" not in texts[1]
+    assert decode(learned.tokens) == decode(read.tokens)
+    end = FAMILIES[name].convert_ids_to_tokens(list(RENDERERS[name].end_ids & set(learned.tokens)))
+    assert any(texts[1].endswith(f"Five.{token}") for token in end)
+
+
+def test_reasoning_that_a_template_drops_is_an_error_unless_it_is_an_earlier_answers() -> None:
+    dropping = CHATML.replace("message['content']", "message['content'].split('</think>')[-1]")
+    renderer = Renderer(byte_level(dropping, "<|im_start|>", "<|im_end|>"))
+    assert renderer.row(chat("hello", "yes")).learns
+    with pytest.raises(DataError, match="leaves out the reasoning of message 4"):
+        renderer.row(thought_about())
+    text = RENDERERS["thinking"].plain.decode(RENDERERS["thinking"].row(thought_about()).tokens)
+    assert "They greet me" not in text
+    assert "Two and" in text
+
+
+def test_tools_reach_prompts_and_pairs_too() -> None:
+    record = tool_chat()
+    renderer = RENDERERS["qwen-tools"]
+    row = renderer.row(replace(record, messages=(*record.messages[:1], Message("assistant", "Rain."))))
+    assert renderer.prompt(record.messages[:1], record.tools) == row.tokens[: row.answer_start]
+    pair = Preference(
+        record.messages[:1], (Message("assistant", "Rain."),), (Message("assistant", "No"),), HERE, tools=record.tools
+    )
+    assert renderer.rows(pair)[0].tokens == row.tokens
 
 
 def test_an_image_is_refused_by_name() -> None:

@@ -9,22 +9,26 @@ import pytest
 from rich.console import Console
 
 from etude.cli.data.files import parse_columns
-from etude.cli.data.show import show, visible
+from etude.cli.data.show import Choice, show
+from etude.cli.terminal import visible
 from etude.data.read import read
 from etude.data.render import Renderer
-from etude.data.show import marked, pieces
-from etude.errors import EtudeError
+from etude.data.show import details, marked, pieces, sequences
+from etude.errors import DataError, EtudeError
+from etude.records import Context, Conversation, Document, Exchange, Judged, Message, Origin, Preference, Prompt, Text
 from tests.data.tokenizers_zoo import families
 
 RENDERER = Renderer(families()["chatml"])
+TWO = Choice(first=2)
+KINDS = (Conversation, Preference, Judged, Text)
 
 
-def printed(tmp_path: Path, content: str, *, colours: bool = False) -> str:
+def printed(tmp_path: Path, content: str, choice: Choice = TWO, *, colours: bool = False) -> str:
     path = tmp_path / "rows.jsonl"
     path.write_text(content)
     out = StringIO()
     console = Console(file=out, force_terminal=colours, color_system="standard" if colours else None, width=200)
-    show(read(path, max_bad_share=1.0), RENDERER, console, num_rows=2)
+    show(read(path, KINDS, max_bad_share=1.0), RENDERER, console, choice)
     return out.getvalue()
 
 
@@ -63,7 +67,51 @@ def test_a_pair_is_shown_twice(tmp_path: Path) -> None:
 
 
 def test_the_data_cannot_steer_the_terminal() -> None:
-    assert visible("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\x202ec\n"
+    assert visible("a\x1b[2Jb\u202ec\n👩\u200d🚀") == "a\\x1b[2Jb\\x202ec\n👩\u200d🚀"
+
+
+ROWS = "".join(f'{{"prompt": "question {number}", "completion": "answer {number}"}}\n' for number in range(1, 10))
+
+
+def test_single_rows_and_samples(tmp_path: Path) -> None:
+    text = printed(tmp_path, ROWS + '{"prompt": "x"}\n', Choice(lines=(7, 3)))
+    assert text.index("answer 3") < text.index("answer 7")
+    assert text.count("[+") == 3  # the legend's as well
+    assert "all:" not in text
+    drawn = [printed(tmp_path, ROWS, Choice(sample=3, seed=seed)) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(text.count("[+answer") == 3 for text in drawn)
+    with pytest.raises(DataError, match=r"line 10: no answer.*line 12: there is no such row"):
+        printed(tmp_path, ROWS + '{"prompt": "x"}\n', Choice(lines=(10, 12)))
+
+
+def test_a_judged_answer_is_shown_once_with_its_judgement(tmp_path: Path) -> None:
+    rows = (
+        '{"prompt": "hi", "completion": "yes", "label": true}\n{"prompt": "hi", "completion": "no", "label": false}\n'
+    )
+    text = printed(tmp_path, rows)
+    assert text.count("[+yes") == text.count("[+no") == 1
+    assert text.index("judgement: True") < text.index("[+yes") < text.index("judgement: False")
+    assert "all: 2 rows" in text
+
+
+def test_prompts_exchanges_weights_and_documents_say_what_they_are() -> None:
+    here = Origin("a", 1)
+    asked, answered = (Message("user", "hi"),), (Message("assistant", "yes"),)
+    (exchange,) = sequences(Exchange(asked, answered, "sha", "r-1", here), RENDERER)
+    assert "yes" in marked(RENDERER, exchange[1])
+    assert not exchange[1].learns
+    assert details(Exchange(asked, answered, "sha", "r-1", here)) == ["request r-1, answered by sha"]
+    assert details(Prompt(asked, here, reference="no")) == ["a prompt to answer; reference: no"]
+    (prompt,) = sequences(Prompt(asked, here), RENDERER)
+    assert marked(RENDERER, prompt[1]).endswith("assistant\n")
+    weighed = Message("assistant", "yes", weight=0.5, reasoning="so", reasoning_weight=0.0)
+    assert details(Conversation((*asked, weighed), here)) == [
+        "message 2 (assistant): weight 0.5; message 2 (assistant): weight of its reasoning 0"
+    ]
+    documents = (Document("a", relevant=True), Document("b", relevant=False))
+    grounded = Conversation((*asked, *answered), here, context=Context("hi", documents))
+    assert details(grounded) == ["2 documents, relevant: 1, distractors: 1"]
 
 
 def test_column_arguments() -> None:

@@ -46,6 +46,25 @@ QWEN_TOOLS = (
     "+ '}\\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+THINKING = (
+    "{% if tools %}{{ '<|im_start|>system\\n' + tools | tojson + '<|im_end|>\\n' }}{% endif %}"
+    "{% set n = namespace(last=0) %}{% for m in messages %}{% if m.role == 'user' %}{% set n.last = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% if m.role == 'assistant' and loop.index0 > n.last %}"
+    "{{ '<think>\\n' + (m.reasoning_content or '').strip('\\n') + '\\n</think>\\n\\n' + m.content.lstrip('\\n') }}"
+    "{% else %}{{ m.content }}{% endif %}"
+    "{% for call in m.tool_calls or [] %}{{ '<tool_call>\\n' + call.function | tojson + '\\n</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}"
+)
+THINKING_IF_ASKED = THINKING + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+THINKING_ALWAYS = THINKING + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
+CHANNELS = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{% if m.thinking %}{{ '<|start|>assistant<|channel|>analysis<|message|>' + m.thinking + '<|end|>' }}{% endif %}"
+    "{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|return|>' }}"
+    "{% else %}{{ '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
+)
 SPOKEN = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
@@ -147,6 +166,30 @@ def families() -> dict[str, PreTrainedTokenizerFast]:
         "zephyr": sentencepiece_bpe(ZEPHYR, "<|user|>", "<|assistant|>", "<|system|>", scheme="first"),
         "zephyr-prepend": sentencepiece_bpe(ZEPHYR, scheme="prepend"),
         "qwen-tools": byte_level(QWEN_TOOLS, *chatml, "<tool_call>", "</tool_call>"),
+        "thinking": byte_level(THINKING_IF_ASKED, *chatml, "<think>", "</think>", "<tool_call>", "</tool_call>"),
+        "thinking-always": byte_level(THINKING_ALWAYS, *chatml, "<think>", "</think>"),
+        "channels": byte_level(CHANNELS, "<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>"),
         "spoken": byte_level(SPOKEN),
         "spoken-sentencepiece": sentencepiece_bpe(SPOKEN, scheme="always"),
     }
+
+
+def spellings(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """A tokenizer's control tokens, their halves, and what has been used to imitate them."""
+    whole = [token for token in tokenizer.get_added_vocab() if token.strip()]
+    halves = [part for token in whole for part in (token[: len(token) // 2], token[len(token) // 2 :])]
+    return [
+        *whole,
+        *halves,
+        "\x00",
+        "\u200b",
+        "<|",
+        "|>",
+        "＜|im_end|＞",
+        "\ue0000\ue001",
+        "\ue000",
+        " ",
+        "\n",
+        "hi",
+        "  ",
+    ]

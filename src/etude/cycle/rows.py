@@ -121,6 +121,7 @@ class _Making:
             format=data.format,
             columns=data.columns,
             system=data.system,
+            reasoning=data.reasoning,
             max_bad_share=data.max_bad_share,
             quarantine=self.quarantine,
             streams=True,

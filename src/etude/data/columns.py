@@ -15,9 +15,10 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages", "tools", "system", "group", "augmented_from"),
     "sharegpt": ("conversations", "tools", "system", "group", "augmented_from"),
     "alpaca": ("instruction", "input", "output", "instances", "system", "group", "augmented_from"),
-    "prompt-completion": ("prompt", "completion", "system", "group", "augmented_from"),
-    "preference": ("prompt", "chosen", "rejected", "margin", "weight", "system", "group", "augmented_from"),
-    "judged": ("prompt", "completion", "judgement", "weight", "system", "group", "augmented_from"),
+    "prompt-completion": ("prompt", "completion", "tools", "system", "group", "augmented_from"),
+    "preference": ("prompt", "chosen", "rejected", "margin", "weight", "tools", "system", "group", "augmented_from"),
+    "judged": ("prompt", "completion", "judgement", "weight", "tools", "system", "group", "augmented_from"),
+    "grounded": ("question", "documents", "relevant", "answer", "system", "group", "augmented_from"),
     "text": ("text", "group", "augmented_from"),
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +28,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "prompt-completion": ("prompt", "completion"),
     "preference": ("chosen", "rejected"),
     "judged": ("prompt", "completion", "judgement"),
+    "grounded": ("question", "documents", "answer"),
     "text": ("text",),
 }
 

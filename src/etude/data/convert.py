@@ -7,10 +7,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from etude.data.check import RowError
 from etude.data.columns import kind_of
+from etude.data.context import context_of, request_text
 from etude.data.detect import HUMAN_TURNS, Layout, transcript_style
+from etude.data.reasoning import Reasoning, is_reasoning, reasoning_in, split_reasoning, with_reasoning
 from etude.data.rows import RawRow
 from etude.records import (
     Content,
@@ -41,19 +44,33 @@ HASH_SPLIT = re.compile(r"### ?(Human|User|System|Instruction|Assistant|Response
 Values = Mapping[str, object]
 
 
-def convert(row: RawRow, layout: Layout, *, system: str | None = None, need_answer: bool = True) -> tuple[Record, ...]:
+def convert(
+    row: RawRow,
+    layout: Layout,
+    *,
+    system: str | None = None,
+    need_answer: bool = True,
+    reasoning: Reasoning = "learn",
+) -> tuple[Record, ...]:
     """The row's records (several if it holds several instances); RowError says why it has none.
 
     `system` goes before conversations without a system message. With `need_answer=False` a prompt alone
-    becomes a Prompt.
+    becomes a Prompt. `reasoning` says whether it is learned as answers are, only read, or left out.
     """
     values = {name: feed.value(row.columns) for name, feed in layout.feeds.items()}
     group = values.get("group")
     made = CONVERTERS[layout.format](values, row.origin, need_answer)
-    made = tuple(_with_system(record, values.get("system") or system) for record in made)
+    tools = _tools(values.get("tools"))
+    made = tuple(_with_tools(record, tools) for record in made) if tools else made
+    made = tuple(_with_system(with_reasoning(record, reasoning), values.get("system") or system) for record in made)
     parent = values.get("augmented_from")
     made = made if parent is None else tuple(_augmented(record, str(parent)) for record in made)
     return made if group is None else tuple(replace(record, group=str(group)) for record in made)
+
+
+def _with_tools(record: Record, tools: tuple[str, ...]) -> Record:
+    assert not isinstance(record, Text | Exchange), "texts and exchanges have no such field"
+    return replace(record, tools=tools)
 
 
 def _augmented(record: Record, parent: str) -> Record:
@@ -69,7 +86,8 @@ def to_prompt(record: Record) -> Prompt:
     last = max(at for at, message in enumerate(record.messages) if message.role == "assistant")
     if not last:
         raise RowError("no prompt: the conversation starts with the answer")
-    return Prompt(record.messages[:last], record.origin, reference=record.messages[last].text, group=record.group)
+    reference = record.messages[last].text
+    return Prompt(record.messages[:last], record.origin, reference=reference, group=record.group, tools=record.tools)
 
 
 def _with_system(record: Record, system: object) -> Record:
@@ -89,12 +107,10 @@ def _with_system(record: Record, system: object) -> Record:
 
 def _chat(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
     found = values.get("messages", values.get("conversations"))
-    return (_conversation(messages(found), origin, need_answer, tools=_tools(values.get("tools"))),)
+    return (_conversation(messages(found), origin, need_answer),)
 
 
-def _conversation(
-    found: tuple[Message, ...], origin: Origin, need_answer: bool, *, tools: tuple[str, ...] = ()
-) -> Conversation | Prompt:
+def _conversation(found: tuple[Message, ...], origin: Origin, need_answer: bool) -> Conversation | Prompt:
     answers = [message for message in found if message.role == "assistant"]
     if not answers and not need_answer:
         return Prompt(found, origin)
@@ -104,7 +120,7 @@ def _conversation(
         raise RowError("no answer: the assistant's message is empty")
     if all(message.role == "assistant" for message in found):
         raise RowError("no prompt: every message is the assistant's")
-    return Conversation(found, origin, tools=tools)
+    return Conversation(found, origin)
 
 
 def _alpaca(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
@@ -140,6 +156,13 @@ def _pair(asked: tuple[Message, ...], answer: object, name: str, origin: Origin,
         context = tuple(replace(message, weight=0.0) if message.role == "assistant" else message for message in asked)
         return _conversation(context + messages_or_text(answer, "assistant"), origin, need_answer)
     raise RowError(f"{name} holds {kind_of(answer)}, not text")
+
+
+def _grounded(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
+    context = context_of(_filled(values, "question"), values.get("documents"), values.get("relevant"))
+    asked = (Message("user", request_text(context)),)
+    made = _pair(asked, values.get("answer"), "answer", origin, need_answer)
+    return (replace(made, context=context) if isinstance(made, Conversation) else made,)
 
 
 def _preference(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
@@ -210,6 +233,7 @@ CONVERTERS: Mapping[str, Callable[[Values, Origin, bool], tuple[Record, ...]]] =
     "prompt-completion": _prompt_completion,
     "preference": _preference,
     "judged": _judged,
+    "grounded": _grounded,
     "text": _plain,
 }
 
@@ -227,7 +251,15 @@ def _filled(values: Values, name: str) -> str:
 
 def messages_or_text(held: str | list[object], role: str) -> tuple[Message, ...]:
     """A list of messages, or a text as one message of `role`."""
-    return (Message(role, held),) if isinstance(held, str) else messages(held)
+    return (_said(role, held),) if isinstance(held, str) else messages(held)
+
+
+def _said(role: str, content: Content, **more: Any) -> Message:
+    """A message; thinking at the beginning of an answer's text is a part of its own."""
+    if role == "assistant" and isinstance(content, str) and more.get("reasoning") is None:
+        reasoning, content = split_reasoning(content)
+        more["reasoning"] = reasoning
+    return Message(role, content, **more)
 
 
 def transcript(text: str) -> tuple[Message, ...]:
@@ -235,7 +267,7 @@ def transcript(text: str) -> tuple[Message, ...]:
     split = HUMAN_SPLIT if HUMAN_TURNS.match(text) else HASH_SPLIT
     _, *parts = split.split(text.strip())
     pairs = zip(parts[::2], parts[1::2], strict=True)
-    return tuple(Message(_role(name), content.strip()) for name, content in pairs)
+    return tuple(_said(_role(name), content.strip()) for name, content in pairs)
 
 
 def messages(held: object) -> tuple[Message, ...]:
@@ -260,14 +292,23 @@ def _message(item: object, number: int) -> Message:
     calls = item.get("tool_calls") or []
     if not isinstance(calls, list):
         raise RowError(f"message {number}: tool_calls holds {kind_of(calls)}, not a list")
-    return Message(
+    return _said(
         _role(given),
         _content(item.get("content", item.get("value")), number, may_be_absent=bool(calls)),
         name=_optional_text(item, "name", number),
         tool_calls=tuple(_tool_call(call, number) for call in calls),
-        weight=_weight(item.get("weight"), number),
+        weight=_weight(item, "weight", number),
         tool_call_id=_optional_text(item, "tool_call_id", number),
+        reasoning=_reasoning(item, number),
+        reasoning_weight=_weight(item, "reasoning_weight", number),
     )
+
+
+def _reasoning(item: Mapping[str, object], number: int) -> str | None:
+    held = reasoning_in(item)
+    if held is not None and not isinstance(held, str):
+        raise RowError(f"message {number}: reasoning holds {kind_of(held)}, not text")
+    return held
 
 
 def _role(given: str) -> str:
@@ -284,7 +325,7 @@ def _content(held: object, number: int, *, may_be_absent: bool) -> Content:
     if isinstance(held, str):
         return held
     if isinstance(held, list):
-        return tuple(_part(part, number) for part in held)
+        return tuple(_part(part, number) for part in held if not is_reasoning(part))
     raise RowError(f"message {number}: content {'is missing' if held is None else f'holds {kind_of(held)}'}")
 
 
@@ -309,11 +350,12 @@ def _optional_text(item: Mapping[str, object], key: str, number: int) -> str | N
     return held
 
 
-def _weight(held: object, number: int) -> float | None:
+def _weight(item: Mapping[str, object], key: str, number: int) -> float | None:
+    held = item.get(key)
     if held is None:
         return None
     if isinstance(held, bool) or not isinstance(held, int | float) or not math.isfinite(held) or held < 0:
-        raise RowError(f"message {number}: weight must be a number from 0 up, found {held!r}")
+        raise RowError(f"message {number}: {key} must be a number from 0 up, found {held!r}")
     return float(held)
 
 

@@ -15,7 +15,8 @@ LOOKED_AT = 1_000
 MESSAGES = ("messages", "conversation", "conversations", "dialogue", "dialog", "chat")
 PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "user")
 ANSWERS = ("completion", "response", "answer", "output", "solution", "target", "reply", "assistant")
-OPTIONAL = ("tools", "system", "group", "margin", "weight", "augmented_from")
+DOCUMENTS = ("documents", "contexts", "context", "passages", "docs", "ctxs", "paragraphs")
+OPTIONAL = ("tools", "system", "group", "margin", "weight", "augmented_from", "relevant")
 """Fields that are taken from columns of their own name."""
 JUDGEMENTS = ("judgement", "label", "thumb", "thumbs", "rating", "score", "desirable")
 INPUTS = ("input", "context")
@@ -25,7 +26,22 @@ BESIDE_TEXT = frozenset(
      "author", "language", "lang", "license", "group", "file", "path", "name", "augmented_from")
 )  # fmt: skip
 LABELS = ("label", "category", "intent", "class", "target", "sentiment", "answer", "summary", "type")
-MESSAGE_KEYS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", "weight", "from", "value"))
+MESSAGE_KEYS = frozenset(
+    (
+        "role",
+        "content",
+        "name",
+        "tool_calls",
+        "tool_call_id",
+        "weight",
+        "from",
+        "value",
+        "reasoning_content",
+        "reasoning",
+        "thinking",
+        "reasoning_weight",
+    )
+)
 HUMAN_TURNS = re.compile(r"\s*(Human|User|System): ?.*?\n\nAssistant:", re.DOTALL)
 HASH_TURNS = re.compile(r"\s*### ?(Human|User|System|Instruction):? ?.*?### ?(Assistant|Response):", re.DOTALL)
 
@@ -117,6 +133,8 @@ def shape(value: object) -> str:
         if all("role" in item for item in value):
             return "messages"
         return "sharegpt" if all({"from", "value"} <= item.keys() for item in value) else "list of objects"
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return "list of texts"
     return kind_of(value)
 
 
@@ -180,6 +198,16 @@ def _sharegpt(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
     return None if name is None else _feeds(conversations=name)
 
 
+def _grounded(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
+    listed = ("list of texts", "list of objects")
+    documents = _first(DOCUMENTS, shapes, (*listed, "text") if "documents" in feeds else listed)
+    question = _first(PROMPTS, shapes, ("text",))
+    answer = _first([name for name in ANSWERS if name != question], shapes, ("text", "messages"))
+    found = {**_feeds(question=question, documents=documents, answer=answer), **feeds}
+    needed = NEEDED["grounded"] if need_answer else NEEDED["grounded"][:2]
+    return found if all(name in found for name in needed) else None
+
+
 def _alpaca(shapes: Shapes, feeds: Feeds, need_answer: bool) -> Found:
     instruction = feeds.get("instruction") or (Feed("instruction") if shapes.get("instruction") == "text" else None)
     if instruction is None:
@@ -217,6 +245,7 @@ FINDERS: Mapping[str, Callable[[Shapes, Feeds, bool], Found]] = {
     "judged": _judged,
     "messages": _messages,
     "sharegpt": _sharegpt,
+    "grounded": _grounded,
     "alpaca": _alpaca,
     "prompt-completion": _prompt_completion,
     "text": _text,
@@ -229,6 +258,7 @@ def _words(name: str, feeds: Feeds, shapes: Shapes) -> str:
         "sharegpt": "ShareGPT (from/value)",
         "alpaca": "Alpaca",
         "text": "plain text",
+        "grounded": "grounded (a question and documents to answer it from)",
     }
     parts = []
     for key, feed in feeds.items():
@@ -236,7 +266,7 @@ def _words(name: str, feeds: Feeds, shapes: Shapes) -> str:
             parts.append(f"{key} from a template over {', '.join(feed.columns)}")
         elif feed.column != key:
             parts.append(f"{key} from column {feed.column!r}")
-        elif name in ("prompt-completion", "preference", "judged", "alpaca"):
+        elif name in ("prompt-completion", "preference", "judged", "alpaca", "grounded"):
             parts.append(key)
     main = feeds[NEEDED[name][0]].column if NEEDED[name][0] in feeds else None
     words = said.get(name, name)

@@ -113,5 +113,9 @@ def _content(record: Record) -> str:
             parts, extra = [record.messages], record.reference or ""
         case Exchange():
             parts = [record.prompt, record.answer]
-    said = [[[message.role, normal(message.text), str(message.tool_calls or "")] for message in part] for part in parts]
-    return ENCODE([said, normal(extra)])
+    return ENCODE([[list(map(_said, part)) for part in parts], normal(extra)])
+
+
+def _said(message: Message) -> list[str]:
+    thought = [] if message.reasoning is None else [normal(message.reasoning)]
+    return [message.role, normal(message.text), str(message.tool_calls or ""), *thought]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from etude.data.context import is_marked, without_a_distractor
 from etude.data.render import EncodedRow, Renderer
 from etude.records import Conversation, Judged, Message, Preference, Prompt, Record
 
@@ -42,12 +43,17 @@ def shorten(record: Record, renderer: Renderer, max_tokens: int) -> Record | Non
     """The record with text taken from the left of its longest prompt messages until it fits; None if it cannot.
 
     Only contents that are not learned are cut (the system message last), never the template, never an answer; judged
-    rows and bare prompts are never cut.
+    rows and bare prompts are never cut. Of documents to answer from the distractors go, the longest first, and those
+    on which the answer rests are never cut.
     """
     if isinstance(record, Judged | Prompt):
         return None
+    if isinstance(record, Conversation) and record.context is not None:
+        record = _with_fewer_distractors(record, renderer, max_tokens)
+        if is_marked(record.context) and _excess(record, renderer, max_tokens) > 0:
+            return None
     for attempt in range(ATTEMPTS):
-        excess = max(len(row.tokens) for row in renderer.encoded(renderer.plans(record))) - max_tokens
+        excess = _excess(record, renderer, max_tokens)
         if excess <= 0:
             return record
         messages = record.messages if isinstance(record, Conversation) else record.prompt  # type: ignore[union-attr]
@@ -62,6 +68,20 @@ def shorten(record: Record, renderer: Renderer, max_tokens: int) -> Record | Non
             assert isinstance(record, Preference)
             record = replace(record, prompt=shorter)
     return None
+
+
+def _with_fewer_distractors(record: Conversation, renderer: Renderer, max_tokens: int) -> Conversation:
+    while _excess(record, renderer, max_tokens) > 0:
+        fewer = without_a_distractor(record)
+        if fewer is None:
+            break
+        record = fewer
+    return record
+
+
+def _excess(record: Record, renderer: Renderer, max_tokens: int) -> int:
+    """Tokens over the limit."""
+    return max(len(row.tokens) for row in renderer.encoded(renderer.plans(record))) - max_tokens
 
 
 def _room(messages: tuple[Message, ...], renderer: Renderer) -> int:

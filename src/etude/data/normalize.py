@@ -21,7 +21,7 @@ MOJIBAKE = re.compile("[\u0080-\u00ff\u0152-\u0161\u0178-\u0192\u02c6\u02dc\u201
 """Characters without which no text is UTF-8 that was read as a Western 8-bit encoding."""
 NOT_TEXT = frozenset(("role", "from", "name", "id", "type", "tool_call_id", "image", "image_url", "path", "arguments"))
 """Keys inside messages whose values are no prose."""
-FIELDS_WITHOUT_TEXT = frozenset(("group", "margin", "judgement", "tools"))
+FIELDS_WITHOUT_TEXT = frozenset(("group", "margin", "judgement", "tools", "relevant"))
 
 Change = Callable[[str], str]
 

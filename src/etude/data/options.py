@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Format = Literal["auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "text"]
+from etude.data.reasoning import Reasoning
+
+Format = Literal[
+    "auto", "messages", "sharegpt", "alpaca", "prompt-completion", "preference", "judged", "grounded", "text"
+]
 TOKENS_PER_BATCH = 4096
 OverLength = Literal["error", "drop", "truncate-prompt"]
 
@@ -20,14 +24,16 @@ class DataOptions:
     holdout: float | str = 0.1
     """Share of the training rows held out (by group), or a file of its own; 0: none."""
     trusted_pairs: str | None = None
-    """Preference pairs (kto: judged answers) whose labels are right, best some of the data's own judged again: by them,
-    the share of swapped labels is estimated before training; the same layouts as `train`."""
+    """Preference pairs whose labels are right, best some of the data's own judged again: by them, the share of swapped
+    labels is estimated before training; the same layouts as `train`."""
     format: Format = "auto"
     """The rows' layout; `auto` detects it and says what it found."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Field of the layout → column, or a template such as `"Classify: {text}"`."""
     system: str | None = None
     """System message put before conversations that have none."""
+    reasoning: Reasoning = "learn"
+    """What becomes of the reasoning in front of answers: `learn` it with them, only `read` it, or `drop` it."""
     max_tokens: int = 1024
     """Longest row, in tokens."""
     over_length: OverLength = "error"

@@ -16,6 +16,15 @@ Encode = Callable[[str, bool], tuple[int, ...]]
 """Token ids of a text; True: with the leading space that some tokenizers put before one."""
 Part = str | int
 """A text, or the number of the content that stands here."""
+Weights = tuple[float, float]
+"""Of a message, and of its reasoning."""
+
+
+class Owner(NamedTuple):
+    """What a piece of a chat is learned with: the message of this number, or its reasoning."""
+
+    message: int
+    is_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,7 @@ class Slot:
     """Where content number `index` goes."""
 
     index: int
-    owner: int | None
+    owner: Owner | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class Literal:
     """Text of the template without control tokens; `owner` is the message whose answer it belongs to, if any."""
 
     text: str
-    owner: int | None
+    owner: Owner | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,7 @@ class Control:
 
     token: int
     text: str
-    owner: int | None
+    owner: Owner | None
 
 
 Item = Slot | Literal | Control
@@ -53,7 +62,7 @@ class Skeleton:
     items: tuple[Item, ...]
     endings: Mapping[int, int | None]
     """Message index → control token that ends it, None if nothing does."""
-    recipes: dict[tuple[float, ...], Recipe] = field(default_factory=dict, compare=False, repr=False)
+    recipes: dict[tuple[Weights, ...], Recipe] = field(default_factory=dict, compare=False, repr=False)
     """By the messages' weights, as they are asked for."""
 
     def join(self, contents: Sequence[str]) -> str:
@@ -119,7 +128,7 @@ class _Assembly:
     parts: list[Part] = field(default_factory=list)
     tight: list[int] = field(default_factory=list)
     weight: float = 0.0
-    owner: int | None = None
+    message: int | None = None
 
     def flush(self) -> None:
         parts = [part for part in self.parts if part != ""]
@@ -173,7 +182,7 @@ class Kitchen:
         self, skeleton: Skeleton, contents: Sequence[str], messages: Sequence[Message], *, answer: bool
     ) -> tuple[Step, ...]:
         """The steps of a chat; with `answer` it ends where the assistant's next message begins."""
-        weights = tuple(map(weight_of, messages))
+        weights = tuple(map(weights_of, messages))
         recipe = skeleton.recipes.get(weights)
         if recipe is None:
             recipe = skeleton.recipes[weights] = self._recipe(skeleton, weights, messages, answer=answer)
@@ -186,7 +195,7 @@ class Kitchen:
     def _recipe(
         self,
         skeleton: Skeleton,
-        weights: Sequence[float],
+        weights: Sequence[Weights],
         messages: Sequence[Message],
         contents: Sequence[str] | None = None,
         *,
@@ -195,9 +204,10 @@ class Kitchen:
         """For any contents, or for these only."""
         assembly = _Assembly(self.after_control, self.at_start, self.encode)
         for item in skeleton.items:
-            weight = 0.0 if item.owner is None else weights[item.owner]
-            opens = item.owner is not None and item.owner != assembly.owner and messages[item.owner].role == "assistant"
-            assembly.owner = item.owner
+            message = None if item.owner is None else item.owner.message
+            weight = 0.0 if item.owner is None else weights[item.owner.message][item.owner.is_reasoning]
+            opens = message is not None and message != assembly.message and messages[message].role == "assistant"
+            assembly.message = message
             if isinstance(item, Control):
                 assembly.control(item.token, weight)
             elif isinstance(item, Slot):
@@ -210,8 +220,9 @@ class Kitchen:
         return Recipe(tuple(assembly.pieces), tuple(assembly.tight))
 
 
-def weight_of(message: Message) -> float:
-    """How strongly the message is learned."""
-    if message.weight is not None:
-        return message.weight
-    return 1.0 if message.role == "assistant" else 0.0
+def weights_of(message: Message) -> Weights:
+    """How strongly the message is learned, and its reasoning."""
+    said = message.weight
+    if said is None:
+        said = 1.0 if message.role == "assistant" else 0.0
+    return said, said if message.reasoning_weight is None else message.reasoning_weight

@@ -15,6 +15,7 @@ from etude.data.collecting import without_collecting
 from etude.data.convert import convert, to_prompt
 from etude.data.detect import LOOKED_AT, Layout, Noted, detect
 from etude.data.fingerprint import Prints, PrintTaker, take_prints
+from etude.data.reasoning import Reasoning
 from etude.data.rows import RawRow, whole_rows
 from etude.data.sources import SourceFile, Sources, find
 from etude.data.streamed import PlaceTaker, ReadFile, StreamedRows
@@ -98,6 +99,7 @@ class _Reading:
     system: str | None
     need_answer: bool
     streams: bool
+    reasoning: Reasoning
     known: Mapping[str, Noted]
     """What all rows of a file hold, for those that were read before."""
     records: list[Record] = field(default_factory=list)
@@ -170,7 +172,7 @@ class _Reading:
         return whole
 
     def _records(self, row: RawRow, layout: Layout) -> list[Record]:
-        made = convert(row, layout, system=self.system, need_answer=self.need_answer)
+        made = convert(row, layout, system=self.system, need_answer=self.need_answer, reasoning=self.reasoning)
         return [_as_kind(record, self.accepted, layout) for record in made]
 
     def _keep(self, row: RawRow, records: Sequence[Record]) -> None:
@@ -190,6 +192,7 @@ def read(
     format: str = "auto",
     columns: Mapping[str, str] | None = None,
     system: str | None = None,
+    reasoning: Reasoning = "learn",
     max_bad_share: float = 0.01,
     quarantine: Path | None = None,
     streams: bool | None = None,
@@ -209,7 +212,10 @@ def read(
     known: dict[str, Noted] = {}
     stay = _can_stream(found) and (_is_large(found) if streams is None else streams)
     while True:
-        reading = _Reading(accepted, format, columns or {}, system, Prompt not in accepted, streams=stay, known=known)
+        reading = _Reading(
+            accepted, format, columns or {}, system, Prompt not in accepted,
+            streams=stay, reasoning=reasoning, known=known,
+        )  # fmt: skip
         try:
             with without_collecting():
                 digest = _read_all(found, reading)

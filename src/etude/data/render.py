@@ -31,6 +31,7 @@ TURNS = (
     Message("assistant", "C'est quatre"),
 )
 PROBES = (TURNS[:2], TURNS, (SYSTEM, *TURNS[:2]), (SYSTEM, *TURNS))
+THOUGHT = "They ask for a sum. I count on my fingers."
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ class Renderer:
         same prompt the answer to the next row's (its own where there is no other)."""
         return tuple(self.encode(self.plans(record)))
 
-    def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
+    def prompt(self, messages: Sequence[Message], tools: Sequence[str] = ()) -> tuple[int, ...]:
         """The chat so far and the opening of the assistant's next message: the beginning of the row it would become."""
-        plan = self._chat(messages, answer=True)
+        plan = self._chat(messages, tools, answer=True)
         return self.encode((plan,))[0].tokens
 
     def text(self, text: str) -> tuple[int, ...]:
@@ -131,8 +132,7 @@ class Renderer:
             if isinstance(record, Text):
                 found[at] = (self._text(record),)
             elif isinstance(record, Prompt):
-                asked = tuple(replace(message, weight=0.0) for message in record.messages)
-                chats[True].append((at, (asked, ())))
+                chats[True].append((at, (_only_read(record.messages), record.tools)))
             elif isinstance(record, Conversation | Preference | Judged):
                 chats[False] += [(at, chat) for chat in _chats(record, others.get(at))]
             else:
@@ -232,8 +232,8 @@ class Renderer:
             )
         return opening
 
-    def _chat(self, messages: Sequence[Message], *, answer: bool = False) -> Plan:
-        (plan,) = self._chats([(messages, ())], answer=answer)
+    def _chat(self, messages: Sequence[Message], tools: Sequence[str] = (), *, answer: bool = False) -> Plan:
+        (plan,) = self._chats([(messages, tools)], answer=answer)
         if isinstance(plan, DataError):
             raise plan
         return plan
@@ -261,12 +261,11 @@ class Renderer:
         """Raise ModelError unless the probe chats come out exactly as the tokenizer's own rendering."""
         where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
         remedy = "use a base model with another template"
-        proven = 0
         endings: set[int] = set()
         for probe in PROBES:
             try:
                 skeleton, _ = template.fill(probe)
-                self._equal(probe, template.own(probe))
+                self._equal(probe, template)
             except DataError as error:
                 if probe == PROBES[0]:
                     raise ModelError(f"refused: {error}", where=where, remedy=remedy) from None
@@ -274,32 +273,40 @@ class Renderer:
             endings.update(
                 token for at, token in skeleton.endings.items() if token is not None and probe[at].role == "assistant"
             )
-            proven += 1
         template.learn_endings(frozenset(endings))
         self.end_ids |= frozenset(endings)
 
-    def _equal(self, probe: Sequence[Message], text: str) -> None:
-        """ModelError unless one probe chat and its prompt equal the tokenizer's own, with one BOS and one opening."""
-        where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
+    def _equal(self, probe: Sequence[Message], template: ChatTemplate) -> None:
+        """ModelError unless one probe chat and its prompt equal the tokenizer's own, with one BOS and one opening.
+
+        A template that opens the thinking itself is proven by an answer that was thought about.
+        """
+        problem = self._difference(probe, template.own(probe))
+        if problem is not None and template.knows_reasoning:
+            thought = (*probe[:-1], replace(probe[-1], reasoning=THOUGHT))
+            problem = self._difference(thought, template.own(thought))
+        if problem is not None:
+            where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
+            raise ModelError(f"refused: {problem}", where=where, remedy="use a base model with another template")
+
+    def _difference(self, probe: Sequence[Message], text: str) -> str | None:
+        """How a chat differs from the template's own text of it, if it does."""
         plan = self._chat(probe)
         row = self.encode((plan,))[0]
         own: list[int] = self.plain.full.encode(text, add_special_tokens=False).ids
-        problem = None
         bos = self.tokenizer.bos_token_id
         if row.tokens[:2] == (bos, bos):
-            problem = "it begins with more than one BOS"
-        elif list(row.tokens) != own:
+            return "it begins with more than one BOS"
+        if list(row.tokens) != own:
             at = next(
                 (at for at, pair in enumerate(zip(row.tokens, own, strict=False)) if pair[0] != pair[1]), len(own)
             )
             near = self.plain.decode(own[max(0, at - 3) : at + 3])
-            problem = f"encoded piece by piece it differs from the tokenizer's own rendering near {near!r}"
-        else:
-            last = self.encode((self._chat([*(replace(turn, weight=0.0) for turn in probe[:-1]), probe[-1]]),))[0]
-            if self.prompt(probe[:-1]) != last.tokens[: last.answer_start]:
-                problem = "its generation prompt is not how it begins the same answer in a finished chat"
-        if problem is not None:
-            raise ModelError(f"refused: {problem}", where=where, remedy="use a base model with another template")
+            return f"encoded piece by piece it differs from the tokenizer's own rendering near {near!r}"
+        last = self.encode((self._chat((*_only_read(probe[:-1]), probe[-1])),))[0]
+        if self.prompt(probe[:-1]) != last.tokens[: last.answer_start]:
+            return "its generation prompt is not how it begins the same answer in a finished chat"
+        return None
 
 
 def _joints(plan: Plan) -> list[tuple[str, str]]:
@@ -317,11 +324,15 @@ def _next_judged(records: Sequence[Record]) -> dict[int, Judged]:
 def _chats(record: Conversation | Preference | Judged, other: Judged | None) -> list[Chat]:
     if isinstance(record, Conversation):
         return [(record.messages, record.tools)]
+    asked = _only_read(record.prompt)
     if isinstance(record, Judged):
-        asked = tuple(replace(message, weight=0.0) for message in record.prompt)
-        return [(asked + record.answer, ()), (asked + (other or record).answer, ())]
-    context = tuple(replace(message, weight=0.0) for message in record.prompt)
-    return [(context + record.chosen, ()), (context + record.rejected, ())]
+        return [(asked + record.answer, record.tools), (asked + (other or record).answer, record.tools)]
+    return [(asked + record.chosen, record.tools), (asked + record.rejected, record.tools)]
+
+
+def _only_read(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages as context, of which nothing is learned."""
+    return tuple(replace(message, weight=0.0, reasoning_weight=None) for message in messages)
 
 
 def _assembled(plan: Plan, known: Sequence[Mapping[str, Sequence[int]]]) -> EncodedRow:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 
 from etude.data.render import RenderedRow, Renderer
+from etude.records import Context, Conversation, Exchange, Judged, Message, Preference, Prompt, Record
 
 Piece = tuple[str, str]
 """(text, learned | context | control); an end token that is learned counts as learned."""
@@ -28,3 +30,59 @@ def marked(renderer: Renderer, row: RenderedRow) -> str:
     """The row with `[+learned+]` and `{control}` marked, for where there are no colours."""
     signs = {"learned": "[+{}+]", "control": "{{{}}}", "context": "{}"}
     return "".join(signs[name].format(text) for text, name in pieces(renderer, row))
+
+
+def sequences(record: Record, renderer: Renderer) -> list[tuple[str, RenderedRow]]:
+    """The record's sequences, each with what it is called; DataError if the template refuses the row.
+
+    A judged answer is one of them: the other that training adds belongs to another row. An exchange is shown as the
+    conversation that it was, nothing of it learned.
+    """
+    if isinstance(record, Exchange):
+        whole = tuple(replace(said, weight=0.0) for said in (*record.prompt, *record.answer))
+        record = Conversation(whole, record.origin)
+    rows = renderer.encode(renderer.plans(record)[:1] if isinstance(record, Judged) else renderer.plans(record))
+    names = (" (chosen)", " (rejected)") if isinstance(record, Preference) else ("",)
+    return list(zip(names, rows, strict=True))
+
+
+def details(record: Record) -> list[str]:
+    """What belongs to the row beside its tokens, a line each."""
+    match record:
+        case Preference():
+            found = [f"margin {record.margin:g}"] if record.margin else []
+            return found + _weight(record.weight)
+        case Judged():
+            said = record.judgement if isinstance(record.judgement, bool) else f"{record.judgement:g}"
+            return [f"judgement: {said}", *_weight(record.weight)]
+        case Prompt():
+            return ["a prompt to answer" + ("" if record.reference is None else f"; reference: {record.reference}")]
+        case Exchange():
+            return [f"request {record.request_id}, answered by {record.model}"]
+        case Conversation():
+            return [*_unusual(record.messages), *([] if record.context is None else [_documents(record.context)])]
+    return []
+
+
+def _weight(weight: float) -> list[str]:
+    return [] if weight == 1 else [f"weight {weight:g}"]
+
+
+def _unusual(messages: tuple[Message, ...]) -> list[str]:
+    """Weights that were given to messages."""
+    said = [
+        f"message {number} ({message.role}): {what} {weight:g}"
+        for number, message in enumerate(messages, start=1)
+        for what, weight in (("weight", message.weight), ("weight of its reasoning", message.reasoning_weight))
+        if weight is not None
+    ]
+    return ["; ".join(said)] if said else []
+
+
+def _documents(context: Context) -> str:
+    relevant = [str(number) for number, held in enumerate(context.documents, start=1) if held.relevant]
+    num_distractors = sum(held.relevant is False for held in context.documents)
+    if not relevant and not num_distractors:
+        return f"{len(context.documents)} documents, which of them are relevant is not said"
+    which = ", ".join(relevant) or "none"
+    return f"{len(context.documents)} documents, relevant: {which}, distractors: {num_distractors}"

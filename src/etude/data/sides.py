@@ -50,4 +50,5 @@ def _said(messages: Sequence[Message]) -> str:
 
 def _text(message: Message) -> str:
     calls = "".join(f"\n{call.name} {call.arguments}" for call in message.tool_calls)
-    return f"{message.text}{calls}"
+    thought = f"{message.reasoning}\n" if message.reasoning else ""
+    return f"{thought}{message.text}{calls}"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from etude.data.convert import ROLES
 from etude.data.plain import PlainTokenizer
-from etude.data.plan import Control, Item, Literal, Skeleton, Slot
+from etude.data.plan import Control, Item, Literal, Owner, Skeleton, Slot
+from etude.data.reasoning import KEYS, inline
 from etude.data.template_process import TemplateProcess
 from etude.errors import DataError
 from etude.records import ImagePart, Message
@@ -35,10 +36,17 @@ TRANSFORMS: tuple[Callable[[str], str], ...] = (
     str.strip,
     str.rstrip,
     str.lstrip,
+    lambda text: text.strip("\n"),
+    lambda text: text.rstrip("\n"),
+    lambda text: text.lstrip("\n"),
     lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     lambda text: json.dumps(text)[1:-1],
 )
 """What templates do to content on its way: nothing, trimming, JSON."""
+
+
+CLOSING = re.compile(r"\s*(?:</\w+>|<\|[^|>\s]+\|>|\[/\w+\])?\s*")
+"""What ends reasoning: `</think>` and the like, with the white space around it."""
 
 
 Tools = list[dict[str, Any]]
@@ -58,7 +66,9 @@ class Marked:
     owners: list[int | None] = field(default_factory=list)
     """The message that each content belongs to; None: a tool declaration."""
     needed: set[int] = field(default_factory=set)
-    """Contents that the template must not leave out: what messages and tool calls say."""
+    """Contents that the template must not leave out: what messages and tool calls say, and the last reasoning."""
+    reasonings: dict[int, int] = field(default_factory=dict)
+    """The content that is a message's reasoning."""
 
 
 class ChatTemplate:
@@ -75,7 +85,15 @@ class ChatTemplate:
         self._open, self._close = marks[0], marks[1]
         self._slot = re.compile(f"{self._open}(\\d+){self._close}")
         self._skeletons: dict[object, Skeleton] = {}
+        named = (name for name in KEYS if re.search(rf"\.{name}\b|['\"]{name}['\"]", source + tool_source))
+        self._reasoning_key = next(named, None)
+        """What the template calls reasoning; None: it knows none, so that it stands in the content."""
         self._controls = {str(token): at for at, token in tokenizer.added_tokens_decoder.items()}
+
+    @property
+    def knows_reasoning(self) -> bool:
+        """Whether the template has a place of its own for reasoning."""
+        return self._reasoning_key is not None
 
     def learn_endings(self, tokens: frozenset[int]) -> None:
         """Say which control tokens end an answer, now that the probe chats have shown it."""
@@ -128,7 +146,7 @@ class ChatTemplate:
     def _render_all(self, chats: Sequence[Chat], *, answer: bool) -> Iterator[str | DataError]:
         """The template's own text of each chat; those of one set of tools that follow each other in one call."""
         for tools, run in groupby(chats, key=lambda chat: chat[1]):
-            plain = [[_plain_message(message) for message in messages] for messages, _ in run]
+            plain = [[self._whole(message) for message in messages] for messages, _ in run]
             try:
                 yield from self._render(plain, _objects(tools), answer=answer)
             except DataError:
@@ -147,7 +165,18 @@ class ChatTemplate:
 
     def own(self, messages: Sequence[Message]) -> str:
         """The template's text of a chat as one string, control tokens and all: to compare with, never to learn from."""
-        return self._render([[_plain_message(message) for message in messages]], [], answer=False)[0]
+        return self._render([[self._whole(message) for message in messages]], [], answer=False)[0]
+
+    def _whole(self, message: Message) -> dict[str, Any]:
+        """The message as the template expects it."""
+        made = _plain_message(message)
+        return made if message.reasoning is None else self._reasoned(made, message.reasoning)
+
+    def _reasoned(self, plain: dict[str, Any], reasoning: str) -> dict[str, Any]:
+        """The message with its reasoning under the template's name for it, or else in its content."""
+        if self._reasoning_key is None:
+            return {**plain, "content": inline(reasoning, plain["content"])}
+        return {**plain, self._reasoning_key: reasoning}
 
     def _mark(self, messages: Sequence[Message], tools: Sequence[str]) -> Marked:
         marked = Marked()
@@ -164,8 +193,13 @@ class ChatTemplate:
         marked.tools = [
             self._tree(tool, lambda text: mark(text, None, safe=True, needed=False)) for tool in _objects(tools)
         ]
+        last = len(messages) - 1
         for at, message in enumerate(messages):
             plain = _plain_message(message)
+            reasoning = message.reasoning
+            if reasoning:
+                marked.reasonings[at] = len(marked.contents)
+                reasoning = mark(reasoning, at, needed=at == last)
             for name in ("content", "name", "tool_call_id"):
                 if name in plain:
                     plain[name] = mark(plain[name], at, needed=name == "content")
@@ -175,7 +209,7 @@ class ChatTemplate:
                 inner["arguments"] = self._tree(inner["arguments"], partial(mark, owner=at))
                 if "id" in call:
                     call["id"] = mark(call["id"], at, needed=False)
-            marked.messages.append(plain)
+            marked.messages.append(plain if reasoning is None else self._reasoned(plain, reasoning))
         return marked
 
     def _tree(self, value: Any, mark: Callable[[str], str]) -> Any:
@@ -189,18 +223,12 @@ class ChatTemplate:
     def _take_apart(self, marked: Marked, messages: Sequence[Message], *, answer: bool) -> Skeleton:
         (whole,) = self._render([marked.messages], marked.tools, answer=answer)
         slots = [(found.start(), found.end(), int(found[1])) for found in self._slot.finditer(whole)]
-        left_out = sorted(marked.needed - {index for _, _, index in slots})
-        if left_out:
-            owner = marked.owners[left_out[0]]
-            assert owner is not None
-            raise DataError(
-                f"the chat template leaves out or rewrites what message {owner + 1} ({messages[owner].role}) says"
-            )
+        _refuse_loss(marked, messages, {index for _, _, index in slots})
         if marked.tools and "tools" not in self._process.tool_source:
             raise DataError(
                 "the chat template does not show tools to the model", remedy="use a base model made for tools"
             )
-        spans: list[tuple[int, int, int]] = []
+        spans: list[tuple[int, int, Owner]] = []
         endings: dict[int, int | None] = {}
         for at, message in enumerate(messages):
             own = [span for span in slots if marked.owners[span[2]] == at]
@@ -213,7 +241,9 @@ class ChatTemplate:
             )
             ending = self._ending(whole[last:following])
             endings[at] = ending[1] if ending else None
-            spans.append((start, last + ending[0] if ending else last, at))
+            answered = _behind_reasoning(whole, own, marked.reasonings.get(at)) or start
+            spans.append((start, answered, Owner(at, is_reasoning=True)))
+            spans.append((answered, last + ending[0] if ending else last, Owner(at)))
         return Skeleton(tuple(self._items(whole, slots, spans)), endings)
 
     def _opening(self, marked: Marked, at: int, whole: str, own: Sequence[tuple[int, int, int]]) -> int | None:
@@ -231,10 +261,10 @@ class ChatTemplate:
         return (known[0][1], known[0][2]) if known else None
 
     def _items(
-        self, whole: str, slots: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int, int]]
+        self, whole: str, slots: Sequence[tuple[int, int, int]], spans: Sequence[tuple[int, int, Owner]]
     ) -> list[Item]:
-        def owner(at: int) -> int | None:
-            return next((message for start, stop, message in spans if start <= at < stop), None)
+        def owner(at: int) -> Owner | None:
+            return next((owned for start, stop, owned in spans if start <= at < stop), None)
 
         cuts = sorted({edge for start, stop, _ in spans for edge in (start, stop)})
         items: list[Item] = []
@@ -252,6 +282,28 @@ class ChatTemplate:
                 items.append(Slot(index, owner(start)))
             at = stop
         return items
+
+
+def _refuse_loss(marked: Marked, messages: Sequence[Message], shown: set[int]) -> None:
+    """DataError if the template left out what it must not."""
+    left_out = sorted(marked.needed - shown)
+    if not left_out:
+        return
+    owner = marked.owners[left_out[0]]
+    assert owner is not None
+    if left_out[0] == marked.reasonings.get(owner):
+        what = f"leaves out the reasoning of message {owner + 1}"
+        raise DataError(f"the chat template {what}", remedy="leave it out of the rows as well (reasoning: drop)")
+    raise DataError(f"the chat template leaves out or rewrites what message {owner + 1} ({messages[owner].role}) says")
+
+
+def _behind_reasoning(whole: str, own: Sequence[tuple[int, int, int]], reasoning: int | None) -> int | None:
+    """Where a message's answer begins, behind what closes its reasoning; None if none is shown."""
+    for number, (_, end, index) in enumerate(own):
+        if index == reasoning:
+            closing = CLOSING.match(whole, end, own[number + 1][0] if number + 1 < len(own) else end)
+            return end if closing is None else closing.end()
+    return None
 
 
 def _filled(skeleton: Skeleton, contents: list[str], real: str | DataError) -> Filled | DataError:
@@ -313,6 +365,7 @@ def _is_plain(message: Message) -> bool:
         and message.name is None
         and not message.tool_calls
         and message.tool_call_id is None
+        and message.reasoning is None
     )
 
 

@@ -13,6 +13,8 @@ from etude.records import Conversation, Exchange, Judged, Message, Preference, P
 def columns_for(record: Record) -> Columns:
     """One row: messages with roles, or what else the record is made of."""
     found = _said(record)
+    if not isinstance(record, Text | Exchange) and record.tools:
+        found["tools"] = [json.loads(tool) for tool in record.tools]
     if record.group is not None:
         found["group"] = record.group
     if not isinstance(record, Exchange) and record.augmented_from is not None:
@@ -25,8 +27,7 @@ def _said(record: Record) -> Columns:
         case Text():
             return {"text": record.text}
         case Conversation():
-            tools = {"tools": [json.loads(tool) for tool in record.tools]} if record.tools else {}
-            return {"messages": _messages(record.messages), **tools}
+            return {"messages": _messages(record.messages)}
         case Prompt():
             if record.reference is None:
                 return {"messages": _messages(record.messages)}
@@ -43,15 +44,20 @@ def _said(record: Record) -> Columns:
 
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [_message(message) for message in messages]
+    return [message_columns(message) for message in messages]
 
 
-def _message(message: Message) -> dict[str, Any]:
+def message_columns(message: Message) -> dict[str, Any]:
+    """A message as files hold it, with everything that it has."""
     made: dict[str, Any] = {"role": message.role, "content": _content(message)}
     if message.name is not None:
         made["name"] = message.name
     if message.weight is not None:
         made["weight"] = message.weight
+    if message.reasoning is not None:
+        made["reasoning_content"] = message.reasoning
+    if message.reasoning_weight is not None:
+        made["reasoning_weight"] = message.reasoning_weight
     if message.tool_call_id is not None:
         made["tool_call_id"] = message.tool_call_id
     if message.tool_calls:

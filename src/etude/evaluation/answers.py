@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from etude.data.read import Records
+from etude.data.reasoning import without_reasoning
 from etude.data.render import Renderer
 from etude.evaluation.intervals import mean_interval
 from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, too_long
@@ -42,7 +43,7 @@ def answer_prompts(
     records, prompts, references, metric = usable_prompts(task)
     prompts, references = prompts[: task.limit], references[: task.limit]
     renderer = Renderer(model.tokenizer)
-    rendered = [renderer.prompt(prompt.messages) for prompt in prompts]
+    rendered = [renderer.prompt(prompt.messages, prompt.tools) for prompt in prompts]
     refuse(task, too_long(model, prompts, rendered, room=task.max_new_tokens))
     questions = [
         Question(item_id(prompt, task), shown(prompt.messages), tokens, reference, prompt.group)
@@ -71,7 +72,10 @@ def answer_questions(
     answers = sample(model, prompts, options, end_ids=Renderer(model.tokenizer).end_ids, on_progress=on_progress)
     seconds = time.perf_counter() - started
     scored = metric.scores(
-        [Answered(one.text, answer.text, one.reference) for one, answer in zip(questions, answers, strict=True)]
+        [
+            Answered(one.text, without_reasoning(answer.text), one.reference)
+            for one, answer in zip(questions, answers, strict=True)
+        ]
     )
     items = tuple(
         ItemResult(

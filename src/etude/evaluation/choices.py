@@ -103,7 +103,7 @@ def score_choices(name: str, model: LoadedModel, task: Task, *, on_progress: OnP
 def choice_rows(renderer: Renderer, prompt: Prompt, choices: Sequence[str], *, chat: bool) -> list[TokenRow]:
     """A row for each choice, whose weights are 1 on the choice's tokens."""
     if chat:
-        stem = renderer.prompt(prompt.messages)
+        stem = renderer.prompt(prompt.messages, prompt.tools)
         return [_row([*stem, *tail], len(tail)) for tail in renderer.plain.encode(list(choices))]
     context = shown(prompt.messages).rstrip()
     stem = renderer.text(context)

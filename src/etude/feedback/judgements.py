@@ -9,6 +9,7 @@ from hashlib import blake2b
 from itertools import combinations
 from typing import Any, Literal
 
+from etude.data.write import message_columns
 from etude.records import Message, Origin
 
 Kind = Literal["choice", "ranking", "rating", "thumb", "edit"]
@@ -79,14 +80,9 @@ def key_of(*parts: Messages) -> str:
 
 def as_plain(messages: Messages, role: str = "assistant") -> str | list[dict[str, Any]]:
     """Messages as a row's column holds them: one of the expected role as its text, others as a list."""
-    if len(messages) == 1 and messages[0].role == role and not messages[0].tool_calls:
+    if len(messages) == 1 and messages[0] == Message(role, messages[0].text):
         return messages[0].text
-    return [_message(message) for message in messages]
-
-
-def _message(message: Message) -> dict[str, Any]:
-    calls = [{"function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls]
-    return {"role": message.role, "content": message.text, **({"tool_calls": calls} if calls else {})}
+    return [message_columns(message) for message in messages]
 
 
 def choices(judgements: Iterable[Judgement], *, rating_range: float = 1.0) -> list[Choice]:

@@ -18,6 +18,7 @@ from etude.data.audit.languages import UNKNOWN
 from etude.pages import audit_figures as figures
 from etude.pages.report import environment_of_pages
 from etude.pages.svg import Draw, picture
+from etude.pages.verdicts import Tile
 from etude.pages.wording import number, percent
 
 if TYPE_CHECKING:
@@ -28,13 +29,6 @@ SHOWN_LABELS = 4
 SHOWN_RATES = 14
 SHOWN_TOPICS = 24
 TONES = {"error": "bad", "warning": "unsure", "note": "none"}
-
-
-@dataclass(frozen=True)
-class Tile:
-    name: str
-    value: str
-    detail: str
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from etude.evaluation.report import is_share
 from etude.pages.figures import grid
 from etude.pages.report import environment_of_pages
 from etude.pages.svg import LIGHT, Draw, picture
+from etude.pages.verdicts import Tile
 from etude.pages.wording import interval, label, p_value, percent, points, score
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 DRAWN = 24
 LISTED = 40
 NEAR = 8
-
-
-@dataclass(frozen=True)
-class Tile:
-    name: str
-    value: str
-    detail: str
 
 
 @dataclass(frozen=True)

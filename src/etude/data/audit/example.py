@@ -83,8 +83,15 @@ def _texts(record: Record) -> tuple[str, ...]:
         case Judged() | Exchange():
             parts = (record.prompt, record.answer)
         case Prompt():
-            return (*(message.text for message in record.messages), record.reference or "")
-    return tuple(message.text for part in parts for message in part)
+            return (*_written(record.messages), record.reference or "")
+    return tuple(text for part in parts for text in _written(part))
+
+
+def _written(messages: tuple[Message, ...]) -> Iterator[str]:
+    for message in messages:
+        if message.reasoning is not None:
+            yield message.reasoning
+        yield message.text
 
 
 @dataclass

@@ -57,7 +57,8 @@ def _sides(record: Record) -> tuple[str, tuple[str, ...]] | None:
     match record:
         case Conversation():
             last = max(at for at, message in enumerate(record.messages) if message.role == "assistant")
-            return _asked(record.messages[:last]), (record.messages[last].text,)
+            asked = _asked(record.messages[:last]) if record.context is None else record.context.question
+            return asked, (record.messages[last].text,)
         case Preference():
             return _asked(record.prompt), (record.chosen[-1].text, record.rejected[-1].text)
         case Judged():

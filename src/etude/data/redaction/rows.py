@@ -24,7 +24,8 @@ PLAIN = frozenset(
     {
         "messages", "conversations", "content", "value", "text", "prompt", "completion", "instruction", "input",
         "output", "query", "question", "answer", "response", "chosen", "rejected", "system", "context", "arguments",
-        "function", "tool_calls", "tools",
+        "function", "tool_calls", "tools", "reasoning_content", "reasoning", "thinking", "documents", "contexts",
+        "passages", "passage",
     }
 )  # fmt: skip
 """Columns whose names say nothing of what stands in them."""
