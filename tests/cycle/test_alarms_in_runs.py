@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from etude.batch import Sample, TokenRow
 from etude.cycle.before import check_ends
 from etude.errors import DataError
+from etude.evaluation.report import Report
 from tests.cycle.conftest import Desk, as_jsonl
 
 REWARDS = """
@@ -102,6 +105,34 @@ def test_some_swapped_labels_are_told_and_right_ones_are_not(desk: Desk) -> None
     assert "are swapped, by data.trusted_pairs" in (desk.folder / "runs" / "toy" / "report.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_swapped_judgements_are_refused_before_training(desk: Desk) -> None:
+    rows = [
+        {"prompt": pair["prompt"], "completion": pair["chosen" if at % 2 else "rejected"], "label": bool(at % 2)}
+        for at, pair in enumerate([*PAIRS, *PAIRS])
+    ]
+    desk.write("judged.jsonl", as_jsonl(rows))
+    desk.write("trusted.jsonl", as_jsonl([{**row, "label": not row["label"]} for row in rows[:60]]))
+    desk.run_file(objective="kto", data={"train": "judged.jsonl", "trusted_pairs": "trusted.jsonl"})
+    done = desk.etude("train", "toy.yaml")
+    assert done.code == 2, done.words
+    assert "good and bad are swapped in 100% (" in done.error
+    assert "by data.trusted_pairs (60 judged answers); turn the labels round" in done.error
+    assert not (desk.folder / "runs" / "toy").exists()
+
+
+def test_an_end_that_is_the_padding_too_is_learned(desk: Desk) -> None:
+    """The model writes its labels and stops, although its tokenizer pads with the token that ends an answer."""
+    file = desk.folder / "base" / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    assert settings["pad_token"] != settings["eos_token"]
+    file.write_text(json.dumps({**settings, "pad_token": settings["eos_token"]}), encoding="utf-8")
+    desk.run_file(technique="full", training={"steps": 40, "batch_rows": 8, "learning_rate": 3e-3})
+    done = desk.etude("train", "toy.yaml")
+    assert done.code == 0, done.words
+    items = Report.load(desk.folder / "runs/toy/reports/toy.jsonl").items
+    assert [item.finish for item in items] == ["stop"] * 8, [item.answer for item in items]
 
 
 def test_ends_that_are_never_learned_are_refused() -> None:

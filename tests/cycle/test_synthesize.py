@@ -261,6 +261,35 @@ def test_settings_that_would_be_ignored_are_errors(desk: Desk, arguments: tuple[
     assert says in done.error
 
 
+def test_a_student_imitates_the_answers_of_a_teacher(desk: Desk) -> None:
+    def taught(messages: list[dict[str, str]]) -> str:
+        return "" if messages[-1]["content"].endswith(" 7") else "Paris."
+
+    with chat_server(says=taught) as server:
+        done = synthesize(desk, "--model", settings(desk, server), "--answers", "--rows", "50")
+    assert done.code == 0, done.words
+    rows, given = made(desk), made(desk, "train.jsonl")
+    asked = [prompt for prompt, _ in map(texts, given) if not prompt.endswith(" 7")]
+    assert [texts(row) for row in rows] == [(prompt, "Paris.") for prompt in asked]
+    assert {row["synthesis"]["model"] for row in rows} == {"big"}
+    assert reasons(desk) == ["no whole answer"]
+    desk.run_file(
+        technique="full",
+        data={"train": "new.jsonl", "holdout": 0.1},
+        training={"steps": 40, "batch_rows": 8, "learning_rate": 3e-3},
+        evaluation={"base": False},
+    )
+    desk.write("toy.task.yaml", "name: toy\ndata: new.jsonl\nmetric: exact_match\nmax_new_tokens: 8\nlimit: 8\n")
+    assert desk.etude("train", "toy.yaml").code == 0
+    report = lines_of(desk.folder / "runs/toy/reports/toy.jsonl")
+    assert report[0]["report"]["summary"]["exact_match"] > 0.8, "it says what the teacher said"
+    wrong = synthesize(desk, "--model", "runs/toy", "--answers", "--shots", "2", out="other.jsonl")
+    assert wrong.code == 2
+    assert "counts for new rows only; answers is for the given prompts" in wrong.error
+    wrong = synthesize(desk, "--model", "runs/toy", "--answers", "--judge", "runs/toy", out="other.jsonl")
+    assert "--judge: rates new rows, or answers for --best-of" in wrong.error
+
+
 def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk, finished: Desk) -> None:
     """The writer is warm enough to answer differently; the reward model is asked once more, by itself."""
     pairs = [{"prompt": f"what is {n}?", "chosen": LABELS[n % 4], "rejected": "no no no"} for n in range(16)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from etude.batch import Sample, TokenRow
-from etude.data.swapped import LabelCheck, check_labels
+from etude.data.swapped import LabelCheck, check_judgements, check_labels
 
 GOOD, BAD = range(100, 130), range(130, 160)
 
@@ -97,3 +97,40 @@ def test_arrays_are_rows_too() -> None:
         for one in DATA
     ]
     assert check(stored, DATA[:30]) == check(DATA, DATA[:30])
+
+
+def judged(samples: Sequence[Sample], swapped_share: float = 0.0) -> list[Sample]:
+    """Each pair's chosen answer as a good one, or its rejected one as a bad one, with some labels turned round."""
+    wrong = set(random.Random(0).sample(range(len(samples)), round(swapped_share * len(samples))))
+    found = []
+    for at, pair in enumerate(samples):
+        value = (1.0 if at % 2 else -1.0) * (-1.0 if at in wrong else 1.0)
+        row = replace(pair.rows[0 if at % 2 else 1], value=value)
+        found.append(Sample(pair.id, (row, pair.rows[0])))
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("judged_again", [False, True])
+def test_swapped_judgements_are_found_likewise(share: float, judged_again: bool) -> None:
+    truth = judged(DATA)
+    trusted = random.Random(3).sample(truth, 300) if judged_again else judged(OUTSIDE)
+    found = check_judgements(judged(DATA, share), trusted)
+    assert found is not None
+    assert found.judged_again == (300 if judged_again else 0)
+    assert found.swapped is not None
+    assert found.swapped.low <= share <= found.swapped.high
+    assert (found.refused, found.warned) == (share == 1.0, share == 1.0 or (share == 0.05 and judged_again))
+    alone = check_judgements(judged(DATA, share))
+    assert alone is not None
+    assert "judged answers alone cannot tell" in str(alone)
+    assert check_judgements(truth[:100]) is None
+
+
+def test_answers_with_either_judgement_are_counted() -> None:
+    truth = judged(DATA)
+    twice = [replace(one, rows=(replace(one.rows[0], value=-one.rows[0].value), one.rows[1])) for one in truth[:7]]
+    found = check_judgements([*truth, *twice])
+    assert found is not None
+    assert found.both_ways == 7
+    assert "7 judged answers stand in the data with either label" in str(found)

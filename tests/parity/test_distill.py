@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from etude.batch import Sample
 from etude.errors import ModelError
+from etude.models.loaded import LoadedModel
+from etude.models.vocabulary import token_texts
 from etude.objectives.distill import Distill
 from etude.packing import pack
 from etude.techniques.full import Full
@@ -73,7 +74,76 @@ def test_the_same_model_is_no_distance_away() -> None:
         assert abs(objective.loss(batch, scores_of(policy, batch, objective)).total.item()) < 1e-5
 
 
-def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
-    other = replace(toy_loaded(), tokenizer=toy_tokenizer(300))
-    with pytest.raises(ModelError, match="another vocabulary"):
+def other_teacher() -> LoadedModel:
+    """A model with a smaller vocabulary, whose ids mean other texts."""
+    tokenizer = toy_tokenizer(300)
+    teacher = replace(toy_loaded(seed=3), tokenizer=tokenizer, name="other")
+    teacher.module.resize_token_embeddings(len(tokenizer))
+    moved(teacher.module)
+    return teacher
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.4])
+def test_a_teacher_with_another_tokenizer_speaks_of_the_tokens_that_both_have(mix: float) -> None:
+    """By hand: each prefix is spelt out in the teacher's tokens, both models are asked as plain models, and the
+    distributions are compared over the tokens that are spelt alike."""
+    student, teacher = toy_loaded(), other_teacher()
+    mine, its = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    both = sorted(mine.keys() & its.keys())
+    assert len(both) < len(its) < len(mine) or set(both) == set(its)
+    names = {token: name for name, token in mine.items()}
+    spelt = {}
+    for token, name in names.items():
+        text = student.tokenizer.convert_tokens_to_string([name])
+        spelt[token] = [its[name]] if name in its else teacher.tokenizer(text, add_special_tokens=False)["input_ids"]
+    long = next(token for token, ids in spelt.items() if len(ids) > 1)
+    prompt = (1, *range(90, 102), long)  # shared by both rows, so that the tree branches behind it
+    rows = [row(prompt, (long, 30, 31, 2)), row(prompt, (40, long, long, 2))]
+    objective = Distill(teacher="-", mix=mix)
+    policy = attach(Full(), student, teacher=teacher)
+    batch = pack([Sample(str(at), (one,)) for at, one in enumerate(rows)])
+    assert len(batch.segments) == 3
+    found = scores_of(policy, batch, objective).need("teacher")
+
+    expected = []
+    for one in rows:
+        for at in range(len(prompt), len(one.tokens)):
+            before = list(one.tokens[:at])
+            asked = [piece for token in before for piece in spelt[token]]
+            p, q = (
+                model.module(torch.tensor([ids]), use_cache=False).logits[0, -1, [vocabulary[name] for name in both]]
+                for model, ids, vocabulary in ((teacher, asked, its), (student, before, mine))
+            )
+            expected.append(apart(p.log_softmax(-1), q.log_softmax(-1), mix))
+    assert torch.allclose(found, torch.stack(expected), atol=1e-5)
+    found.sum().backward()
+    assert all(weight.grad is not None for weight in policy.trainable.values())
+    assert all(weight.grad is None for weight in teacher.module.parameters())
+
+
+def apart(p: torch.Tensor, q: torch.Tensor, mix: float) -> torch.Tensor:
+    """The generalised Jensen-Shannon divergence of two small distributions, as it is defined."""
+    if mix == 0:
+        return (p.exp() * (p - q)).sum()
+    between = (mix * p.exp() + (1 - mix) * q.exp()).log()
+    return mix * (p.exp() * (p - between)).sum() + (1 - mix) * (q.exp() * (q - between)).sum()
+
+
+def test_vocabularies_with_too_little_in_common_are_refused() -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {name: at for at, name in enumerate(["[UNK]", "[END]", "zebra", "quagga", "the"])}
+    strange = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="[UNK]")), unk_token="[UNK]", eos_token="[END]"
+    )
+    other = replace(toy_loaded(), tokenizer=strange, name="zoo")
+    with pytest.raises(ModelError, match=r"zoo: has 1% of the tokens of toy, too few to distil on .*synthesize"):
         attach(Full(), toy_loaded(), teacher=other)
+
+
+def test_texts_of_tokens_are_what_they_write() -> None:
+    tokenizer = toy_tokenizer()
+    for token, text in token_texts(tokenizer).items():
+        written = tokenizer.decode([token])
+        assert (text if isinstance(text, str) else text.decode("utf-8", "replace")) == written, token

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from etude.batch import Step
+from etude.batch import Batch, Scores, Step
 from etude.errors import ConfigError, DataError, EtudeError
 from etude.objectives.base import Online
 from etude.objectives.grpo import GRPO
@@ -182,6 +183,37 @@ def test_unfinished_answers_can_be_left_out() -> None:
     for row, stop in enumerate(ended):
         if not stop:
             assert not batch.given("advantage")[batch.row_S == row].any()
+
+
+def test_a_reward_lands_on_the_answer_s_last_token_and_nowhere_else() -> None:
+    """By hand: with λ = 0 and a critic that expects nothing, only the token before which the reward comes is credited;
+    answers of different lengths share a batch without any padding between them."""
+    objective = PPO(kl=0.0, decay=0.0, value_weight=1.0)
+    source = rollouts(fresh(objective), objective, max_new_tokens=9)
+    source.writer = Here(source.writer.subject, frozenset(range(0, 400, 7)))  # type: ignore[attr-defined]
+    source.scores = silent(source.scores)
+    step = next(
+        source.steps(batch_rows=8, seed=0, first=0, total_samples=8, share=lambda i: i, num_ranks=1, most_tokens=None)
+    )
+    (batch,) = step.batches
+    lengths = batch.row_S.bincount()
+    assert lengths.unique().numel() > 2, "answers of several lengths"
+    assert batch.given("advantage").shape == batch.weight_S.shape == (int(lengths.sum()),)
+    last = lengths.cumsum(0) - 1
+    wanted = torch.zeros(len(batch.row_S)).index_put((last,), batch.value_R.float())
+    assert torch.equal(batch.given("return"), wanted)
+    answers = [group.rewards for group in source.held[1].groups]  # type: ignore[index]
+    assert batch.value_R.tolist() == pytest.approx([reward for group in answers for reward in group])
+
+
+def silent(scores: Callable[[Batch], Scores]) -> Callable[[Batch], Scores]:
+    """The same scores by a critic that expects nothing."""
+
+    def found(batch: Batch) -> Scores:
+        told = scores(batch)
+        return replace(told, values_S=torch.zeros_like(told.need("values")))
+
+    return found
 
 
 def test_whole_groups_are_needed() -> None:

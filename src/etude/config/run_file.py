@@ -13,7 +13,7 @@ from etude.evaluation.options import EvaluationOptions
 from etude.exporting.targets import Target, as_vllm_adapter, obstacles
 from etude.models.options import ModelOptions
 from etude.planning.options import PlanningOptions
-from etude.records import Preference
+from etude.records import Judged, Preference
 from etude.sampling.rollout_options import RolloutOptions
 from etude.training.options import TrainOptions
 from etude.training.outward import LoggingOptions
@@ -66,8 +66,9 @@ class RunFile:
         found += self._online_problems() if self.objective.online else []
         if self.rollouts.vllm is not None:
             found += self._served_problems()
-        if self.data.trusted_pairs is not None and Preference not in self.objective.learns_from:
-            found.append(("data.trusted_pairs", f"{type(self.objective).__name__} learns from no pairs; leave it out"))
+        if self.data.trusted_pairs is not None and not {Preference, Judged} & {*self.objective.learns_from}:
+            says = f"{type(self.objective).__name__} learns from no pairs or judged answers; leave it out"
+            found.append(("data.trusted_pairs", says))
         for place, gate in enumerate(self.gates):
             found += [(f"gates.{place}.{setting}", says) for setting, says in gate.problems()]
             if gate.figure is None and not self.evaluation.base:

@@ -10,14 +10,14 @@ import numpy as np
 from etude.batch import Sample, TokenRow
 from etude.config import RunFile
 from etude.cycle.show import Show
-from etude.data.prepare import Prepared
+from etude.data.prepare import Prepared, row_values
 from etude.data.read import read
 from etude.data.render import Renderer
-from etude.data.swapped import check_labels
+from etude.data.swapped import check_judgements, check_labels
 from etude.errors import DataError
 from etude.evaluation.tasks import Task
 from etude.models.load import load_tokenizer
-from etude.records import Preference
+from etude.records import Judged, Preference
 from etude.sampling.rewards.code import confinement
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
 ENDS_LOOKED_AT = 1_000
 """Rows, evenly spread."""
+CHECKS = {
+    Preference: (
+        check_labels,
+        "chosen and rejected are swapped",
+        "map the columns the other way round with data.columns: {chosen: rejected, rejected: chosen}",
+    ),
+    Judged: (check_judgements, "good and bad are swapped", "turn the labels round: true, or above 0, means good"),
+}
+"""For records with labels: what looks at them, what it finds, and what to do then."""
 
 
 def look_before(
@@ -44,27 +53,36 @@ def look_before(
         show.say(f"note: {confinement()}")
     if not run_file.objective.online:
         check_ends(prepared.samples, Renderer(tokenizer).end_ids, run_file.data.train)
-    if Preference not in run_file.objective.learns_from:
+    kind = next((kind for kind in CHECKS if kind in run_file.objective.learns_from), None)
+    if kind is None:
         return []
-    source, trusted = _trusted(run_file, tasks, tokenizer)
-    found = check_labels(prepared.samples, trusted)
+    check, are_swapped, remedy = CHECKS[kind]
+    source, trusted = _trusted(run_file, tasks, tokenizer, kind)
+    found = check(prepared.samples, trusted)
     if found is None:
         return []
     show.say(f"labels: {found}")
     if found.refused:
         raise DataError(
-            f"chosen and rejected are swapped in {found.swapped} of the pairs, by {source} ({len(trusted)} pairs)",
+            f"{are_swapped} in {found.swapped} of the {found.what}, by {source} ({len(trusted)} {found.what})",
             where=run_file.data.train,
-            remedy="map the columns the other way round with data.columns: {chosen: rejected, rejected: chosen}",
+            remedy=remedy,
         )
     if found.warned:
+        if kind is Judged:
+            return [f"labels: {found.swapped} are swapped, by {source}; clean them"]
         return [f"labels: {found.swapped} are swapped, by {source}; clean them, or see objective.label_smoothing"]
     return []
 
 
-def _trusted(run_file: RunFile, tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[Sample]]:
-    """Where trusted pairs come from, and they: the user's, else those of the tasks that measure preferences."""
+def _trusted(
+    run_file: RunFile, tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase, kind: type[Preference] | type[Judged]
+) -> tuple[str, list[Sample]]:
+    """Where trusted labels come from, and what has them: the user's, else pairs of the tasks that measure
+    preferences."""
     name, sources = "data.trusted_pairs", [(run_file.data.trusted_pairs, run_file.data.format)]
+    if run_file.data.trusted_pairs is None and kind is Judged:
+        return name, []
     if run_file.data.trusted_pairs is None:
         measured = [task for task in tasks if task.metric.asks == "pairs" and not task.columns]
         sources = [(task.data, task.format) for task in measured]
@@ -72,9 +90,9 @@ def _trusted(run_file: RunFile, tasks: Sequence[Task], tokenizer: PreTrainedToke
     renderer = Renderer(tokenizer)
     found = []
     for source, form in sources:
-        for record in read(str(source), (Preference,), format=form):
-            rows = renderer.rows(record)
-            found.append(Sample(str(record.origin), tuple(TokenRow(row.tokens, row.weights) for row in rows)))
+        for record in read(str(source), (kind,), format=form):
+            rows = zip(renderer.rows(record), row_values(record), strict=True)
+            found.append(Sample(str(record.origin), tuple(TokenRow(row.tokens, row.weights, at) for row, at in rows)))
     return name, found
 
 

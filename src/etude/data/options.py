@@ -24,8 +24,8 @@ class DataOptions:
     holdout: float | str = 0.1
     """Share of the training rows held out (by group), or a file of its own; 0: none."""
     trusted_pairs: str | None = None
-    """Preference pairs whose labels are right, best some of the data's own judged again: by them, the share of swapped
-    labels is estimated before training; the same layouts as `train`."""
+    """Preference pairs (kto: judged answers) whose labels are right, best some of the data's own judged again: by them,
+    the share of swapped labels is estimated before training; the same layouts as `train`."""
     format: Format = "auto"
     """The rows' layout; `auto` detects it and says what it found."""
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -1,10 +1,11 @@
-"""Which way round the labels of preference pairs are: what can be known of it before training.
+"""Which way round the labels of preference pairs, or of judged answers, are: what can be known of it before training.
 
 Pairs alone cannot tell: with all labels swapped, everything that is learned from them is consistent, only the other way
 round. So a direction comes from outside: pairs that somebody judged again (the share that disagrees is the share of
 swapped labels), or trusted pairs of the same kind. For these a small model of the answers' words is fitted on the data,
 across folds; if swaps are independent of content its score on the data is (1 − 2ε) of that on trusted pairs, whatever
 the model is worth (the noise model of https://arxiv.org/abs/2403.00409), and Fieller's method gives the interval.
+Good and bad answers, one of each at a time, are such pairs too, with the same share of swaps.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class LabelCheck:
     """The share of swapped labels; None where no trusted pairs, or too few of them, say it."""
     judged_again: int = 0
     """Trusted pairs that are in the data, from which the share was taken; 0: from others, through the words."""
+    what: str = "pairs"
+    """What is labelled, in a reader's words."""
 
     @property
     def refused(self) -> bool:
@@ -79,14 +82,14 @@ class LabelCheck:
     def __str__(self) -> str:
         says = [f"the answers' words agree with {self.consistent} of the labels"]
         if self.both_ways:
-            says.append(f"{self.both_ways} pairs stand in the data with either label")
+            says.append(f"{self.both_ways} {self.what} stand in the data with either label")
         if self.swapped is None:
             says.append(
                 f"if most labels are the right way round, at most {self.most_swapped:.0%} are swapped; which way round "
-                "they are, pairs alone cannot tell (data.trusted_pairs can)"
+                f"they are, {self.what} alone cannot tell (data.trusted_pairs can)"
             )
         else:
-            by = f"{self.judged_again} of them judged again" if self.judged_again else "trusted pairs"
+            by = f"{self.judged_again} of them judged again" if self.judged_again else f"trusted {self.what}"
             says.append(f"by {by}, {self.swapped} of the labels are swapped")
         return "; ".join(says)
 
@@ -124,6 +127,48 @@ def check_labels(samples: Sequence[Sample], trusted: Sequence[Sample] = ()) -> L
         return found
     there = _differences(others)
     return replace(found, swapped=_by_others(margins, [there @ weights for weights in fitted]))
+
+
+def check_judgements(samples: Sequence[Sample], trusted: Sequence[Sample] = ()) -> LabelCheck | None:
+    """The same of judged answers (a sample's first row and its value, above 0: good); None where good or bad ones are
+    too few."""
+    found = check_labels(_matched(samples))
+    if found is None:
+        return None
+    known = _judgements(samples)
+    again = [(one, known[_content(one)]) for one in trusted if _content(one) in known]
+    others = [one for one in trusted if _content(one) not in known]
+    both = sum(len(signs) > 1 for signs in known.values())
+    if len(again) >= FEWEST:
+        wrong = sum((1 - sum(_sign(one) * sign for sign in signs) / len(signs)) / 2 for one, signs in again)
+        found = replace(found, swapped=_share(wrong, len(again)), judged_again=len(again))
+    elif pairs := _matched(others):
+        through_words = check_labels(_matched(samples), pairs)
+        assert through_words is not None
+        found = replace(found, swapped=through_words.swapped)
+    return replace(found, both_ways=both, what="judged answers")
+
+
+def _matched(samples: Sequence[Sample]) -> list[Sample]:
+    """Good and bad answers as pairs, one of each as they come."""
+    good, bad = ([one for one in samples if _sign(one) == sign] for sign in (1, -1))
+    return [Sample(better.id, (better.rows[0], worse.rows[0])) for better, worse in zip(good, bad, strict=False)]
+
+
+def _judgements(samples: Sequence[Sample]) -> dict[bytes, set[int]]:
+    """What was said of each answer."""
+    found: dict[bytes, set[int]] = {}
+    for one in samples:
+        found.setdefault(_content(one), set()).add(_sign(one))
+    return found
+
+
+def _content(sample: Sample) -> bytes:
+    return np.asarray(sample.rows[0].tokens, dtype=np.int64).tobytes()
+
+
+def _sign(sample: Sample) -> int:
+    return 1 if sample.rows[0].value > 0 else -1
 
 
 def _judged_again(samples: Sequence[Sample], trusted: Sequence[Sample]) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""New rows that a model writes from seed rows or documents, each one checked; or pairs of best and worst answers."""
+"""New rows that a model writes from seed rows or documents, each one checked; or its answers to given prompts, or pairs
+of its best and worst ones."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ ATTEMPTS_A_ROW = 4
 ENOUGH = 4
 FOR_PAIRS = frozenset(("kind", "rows", "best_of", "judge_template", "seed"))
 """Settings that count where pairs are made."""
+FOR_ANSWERS = frozenset(("kind", "rows", "answers", "seed"))
+"""Settings that count where given prompts are answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,8 @@ class Synthesize:
     """File with a judge's prompt of your own; {prompt} and {completion} stand where they belong."""
     best_of: int = 0
     """Make pairs instead: so many answers to each given prompt, the best and the worst become chosen and rejected."""
+    answers: bool = False
+    """Answer each given prompt instead: the rows with the model's answers in place of their own, to imitate."""
     seed: int = 0
     """What the choice of seeds is drawn from; another one asks for other rows."""
 
@@ -95,17 +100,20 @@ class Synthesize:
         return [*found, *self._ignored()]
 
     def _ignored(self) -> list[tuple[str, str]]:
-        if not self.best_of:
+        if not self.best_of and not self.answers:
             return []
-        says = "counts for new rows only; best_of answers the given prompts"
+        mode, count = ("answers", FOR_ANSWERS) if self.answers else ("best_of", FOR_PAIRS)
+        says = f"counts for new rows only; {mode} is for the given prompts"
         changed = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
-        return [(name, says) for name in changed if name not in FOR_PAIRS]
+        return [(name, says) for name in changed if name not in count]
 
     def apply(self, rows: Rows, ledger: Ledger) -> Iterator[Row]:
         """The made rows; the given ones are not among them."""
+        from etude.data.synthesis.answering import answered
         from etude.data.synthesis.making import made_rows
         from etude.data.synthesis.pairs import best_and_worst
 
         if rows.asked is None:
             raise DataError("needs a model that writes", where="synthesize", remedy="name one with --model")
-        return (best_and_worst if self.best_of else made_rows)(rows, ledger, self, rows.asked)
+        make = answered if self.answers else best_and_worst if self.best_of else made_rows
+        return make(rows, ledger, self, rows.asked)

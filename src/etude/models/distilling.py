@@ -17,6 +17,8 @@ from etude.models.scoring import CHUNK_NUMBERS, head_logits
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from etude.models.vocabulary import SharedVocabulary
+
 
 class Distance(Protocol):
     """What is measured; see `objectives.distill`."""
@@ -30,16 +32,26 @@ class Distance(Protocol):
 
 
 def divergences(
-    student: PreTrainedModel, hidden_SE: Tensor, teacher: PreTrainedModel, taught_SE: Tensor, distance: Distance
+    student: PreTrainedModel,
+    hidden_SE: Tensor,
+    teacher: PreTrainedModel,
+    taught_SE: Tensor,
+    distance: Distance,
+    shared: SharedVocabulary | None = None,
 ) -> Tensor:
-    """Nats at each site, float32 [S], differentiable in the student alone."""
+    """Nats at each site, float32 [S], differentiable in the student alone; of models with different vocabularies, over
+    the tokens that they share, both distributions made to add up to 1 there."""
     vocabulary = cast("nn.Linear", student.get_output_embeddings()).weight.shape[0]
     chunk = max(1, CHUNK_NUMBERS // int(vocabulary) // 4)
 
     def apart(hidden_CE: Tensor, taught_CE: Tensor) -> Tensor:
         with torch.no_grad():
             teacher_CV = head_logits(teacher, taught_CE)
-        return divergence(head_logits(student, hidden_CE), teacher_CV, distance)
+        student_CV = head_logits(student, hidden_CE)
+        if shared is not None:
+            student_CV = student_CV[:, shared.mine_K.to(student_CV.device)]
+            teacher_CV = teacher_CV[:, shared.its_K.to(teacher_CV.device)]
+        return divergence(student_CV, teacher_CV, distance)
 
     parts = [
         cast("Tensor", checkpoint(apart, one, other, use_reentrant=False))

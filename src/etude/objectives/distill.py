@@ -13,7 +13,7 @@ from etude.records import Conversation, Prompt, Text
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(Usual):
-    """Make the whole distribution of each learned token that of a teacher with the same vocabulary."""
+    """Make the whole distribution of each learned token that of a teacher, as far as both vocabularies go."""
 
     kind: Literal["distill"] = "distill"
     teacher: str = ""

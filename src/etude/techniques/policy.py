@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from etude.data.plain import PlainTokenizer
 from etude.errors import ModelError
 from etude.models.layers.held import held_layers
 from etude.models.loaded import LoadedModel, Subject
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from etude.models.layers.value_head import ValueHead
+    from etude.models.vocabulary import SharedVocabulary
 
 VALUE_HEAD = "value_head"
 """Its name among the trainable weights."""
@@ -34,6 +36,8 @@ class Policy:
     trainable: Mapping[str, nn.Parameter]
     teacher: Subject | None = None
     """A model to learn from, where an objective needs one."""
+    shared: SharedVocabulary | None = None
+    """How it reads this model's tokens, where its own are others."""
 
     @property
     def name(self) -> str:
@@ -124,26 +128,29 @@ def attach(
 
     Raises:
         ConfigError: a target layer that the model does not have.
-        ModelError: the model has no layers for this technique, one is attached already, or the teacher has another
-            vocabulary.
+        ModelError: the model has no layers for this technique, one is attached already, or the teacher's vocabulary has
+            too little in common with the model's.
     """
-    if teacher is not None:
-        _refuse_other_vocabulary(model, teacher)
+    shared = None if teacher is None else _shared_with(model, teacher)
     model.module.requires_grad_(False)
     trainable = technique.attach(model, seed=seed, survey=survey)
     policy = _headed(model, technique, trainable, seed=seed) if value_head else Policy(model, technique, trainable)
-    return replace(policy, teacher=teacher)
+    return replace(policy, teacher=teacher, shared=shared)
 
 
-def _refuse_other_vocabulary(model: LoadedModel, teacher: Subject) -> None:
+def _shared_with(model: LoadedModel, teacher: Subject) -> SharedVocabulary | None:
+    """None where both have the very same tokens."""
+    from etude.models.vocabulary import shared_vocabulary
+
     with teacher.use() as other:
         mine, its = (one.tokenizer.get_vocab() for one in (model, other))
         sizes = [one.module.get_output_embeddings().weight.shape[0] for one in (model, other)]
-    if mine != its or sizes[0] != sizes[1]:
-        raise ModelError(
-            f"has another vocabulary than {model.name} ({len(its):,} tokens, {len(mine):,} there)", where=teacher.name,
-            remedy="distil from a model of the same family, or let it write answers to imitate",
-        )  # fmt: skip
+        if mine == its and sizes[0] == sizes[1]:
+            return None
+        plain = PlainTokenizer(other.tokenizer)
+        return shared_vocabulary(
+            model.tokenizer, other.tokenizer, lambda text: plain.encode([text])[0], names=(model.name, teacher.name)
+        )
 
 
 def fresh_value_head(model: LoadedModel, *, seed: int) -> ValueHead:

@@ -42,6 +42,7 @@ def _taught(policy: Policy, batch: Batch, hidden_SE: Tensor, objective: Objectiv
     if policy.teacher is None:
         raise ModelError("has no teacher", where=policy.name, remedy="attach the technique with a teacher")
     with torch.no_grad(), policy.teacher.use() as teacher:
-        taught_SE = site_states(teacher.module, batch, way=teacher.way)
+        read = batch if policy.shared is None else policy.shared.read(batch)
+        taught_SE = site_states(teacher.module, read, way=teacher.way)
     distance = cast("Distance", objective)
-    return divergences(policy.model.module, hidden_SE, teacher.module, taught_SE, distance)
+    return divergences(policy.model.module, hidden_SE, teacher.module, taught_SE, distance, policy.shared)

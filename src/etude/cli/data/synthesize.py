@@ -93,6 +93,8 @@ def _conflicts(arguments: Namespace, chosen: Synthesize) -> list[str]:
         found.append("FILE: give either files with seeds, or --for-slice")
     if arguments.for_slice is not None and (arguments.columns or arguments.format != "auto"):
         found.append("--columns, --format: the explanation named by --for-slice knows how its rows are read")
+    if chosen.answers and arguments.judge is not None:
+        found.append("--judge: rates new rows, or answers for --best-of; --answers keeps every whole answer")
     if arguments.judge is None:
         given = {"--least-score": chosen.least_score, "--judge-template": chosen.judge_template}
         found += [f"{flag}: needs a --judge" for flag, value in given.items() if value is not None]

@@ -33,7 +33,7 @@ def best_and_worst(rows: Rows, ledger: Ledger, options: Synthesize, asked: Asked
         judge = templates.read_template(
             options.judge_template, needs=("prompt", "completion"), setting="--judge-template"
         )
-    asking = _prompts(rows, ledger)
+    asking = prompts(rows, ledger, "making pairs")
     while kept < options.rows and not asked.ended:
         batch = list(islice(asking, min(BATCH, options.rows - kept)))
         if not batch:
@@ -53,18 +53,18 @@ def best_and_worst(rows: Rows, ledger: Ledger, options: Synthesize, asked: Asked
         ledger.says.append(f"{kept:,} pairs: {asked.ended}; the same command with a larger budget goes on")
 
 
-def _prompts(rows: Rows, ledger: Ledger) -> Generator[Asking]:
+def prompts(rows: Rows, ledger: Ledger, doing: str) -> Generator[Asking]:
     """Each row's prompt: all that comes before its last answer."""
-    for row in rows.each("making pairs"):
+    for row in rows.each(doing):
         try:
             records = row.records()
         except RowError as error:
             ledger.drop(row, "unusable", found=str(error))
             continue
-        prompts = [found for record in records if (found := _prompt(record))]
-        if not prompts:
+        found = [prompt for record in records if (prompt := _prompt(record))]
+        if not found:
             ledger.drop(row, "no prompt to answer")
-        for prompt in prompts:
+        for prompt in found:
             yield row, prompt
 
 
