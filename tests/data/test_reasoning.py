@@ -15,7 +15,7 @@ from etude.data.reasoning import without_reasoning
 from etude.data.rows import RawRow
 from etude.data.sides import sides
 from etude.data.write import columns_for
-from etude.records import Conversation, Message, Origin, Record
+from etude.records import Conversation, Judged, Message, Origin, Preference, Record
 
 HERE = Origin("rows.jsonl", 1)
 ASKED = {"role": "user", "content": "2 + 3?"}
@@ -66,6 +66,15 @@ def test_a_setting_says_what_becomes_of_it(tmp_path: Path) -> None:
     assert messages["learn"] == Message("assistant", "5", reasoning="count")
     assert messages["read"] == Message("assistant", "5", reasoning="count", reasoning_weight=0.0)
     assert messages["drop"] == Message("assistant", "5")
+
+
+def test_weights_and_tools_survive_writing_and_reading() -> None:
+    tools = ('{"function": {"name": "f"}}',)
+    asked, said, other = (Message("user", "hi"),), (Message("assistant", "yes"),), (Message("assistant", "no"),)
+    pair = Preference(asked, said, other, HERE, margin=2.0, weight=0.5, tools=tools)
+    assert made_of(columns_for(pair)) == pair
+    judged = Judged(asked, said, 4.0, HERE, weight=0.25, tools=tools)
+    assert made_of(columns_for(judged)) == judged
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from etude.cli.data.files import parse_columns
 from etude.cli.data.show import Choice, show
+from etude.cli.main import main
 from etude.cli.terminal import visible
 from etude.data.read import read
 from etude.data.render import Renderer
@@ -83,6 +84,12 @@ def test_single_rows_and_samples(tmp_path: Path) -> None:
     assert all(text.count("[+answer") == 3 for text in drawn)
     with pytest.raises(DataError, match=r"line 10: no answer.*line 12: there is no such row"):
         printed(tmp_path, ROWS + '{"prompt": "x"}\n', Choice(lines=(10, 12)))
+
+
+def test_numbers_of_rows_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", "rows.jsonl", "--row", "3", "0"]) == 2
+    assert "--row: must be at least 1, got 0" in capsys.readouterr().err
+    assert main(["data", "show", "rows.jsonl", "--sample", "-2"]) == 2
 
 
 def test_a_judged_answer_is_shown_once_with_its_judgement(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude.cli.terminal import say, visible
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
@@ -51,21 +52,21 @@ def write_and_tell(found: Explanation, out: str | None) -> None:
         raise EtudeError("is there already, and no explanation", where=str(page), remedy="name another with --out")
     found.save(file)
     write_explanation(found, page, json_file=file)
-    console.print(headline(found), style="bold", markup=False, soft_wrap=True)
+    say(headline(found), "bold")
     counted = ", ".join(f"{name} {count}" for name, count in found.mistakes[:SHOWN])
     if counted:
-        console.print(f"mistakes: {counted}", markup=False, highlight=False, soft_wrap=True)
+        say(f"mistakes: {counted}")
     for one in found.worse[:SHOWN]:
-        console.print(f"\n{one.name}", style="bold red", markup=False, soft_wrap=True)
-        console.print(f"  {sentence(found, one)}", markup=False, highlight=False, soft_wrap=True)
-        console.print(f"  {one.suggestion}", markup=False, highlight=False, soft_wrap=True)
+        say(f"\n{one.name}", "bold red")
+        say(f"  {sentence(found, one)}")
+        say(f"  {one.suggestion}")
     if len(found.worse) > SHOWN:
-        console.print(f"\n… and {len(found.worse) - SHOWN} more on the page", markup=False)
+        say(f"\n… and {len(found.worse) - SHOWN} more on the page")
     if found.clusters:
         console.print(clusters_table(found))
     for note in found.notes:
-        console.print(f"note: {note}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"page: {page}; for other commands: {file}", style="bold", markup=False, soft_wrap=True)
+        say(f"note: {note}", "dim")
+    say(f"page: {page}; for other commands: {file}", "bold")
 
 
 def clusters_table(found: Explanation) -> Table:
@@ -80,5 +81,5 @@ def clusters_table(found: Explanation) -> Table:
     for one in found.clusters:
         example = one.failures[0].asked.replace("\n", " ")[:100] if one.failures else ""
         mostly = one.mistakes[0][0] if one.mistakes else ""
-        table.add_row(Text(", ".join(one.words)), f"{one.size:,}", Text(mostly), Text(example))
+        table.add_row(*(Text(visible(cell)) for cell in (", ".join(one.words), f"{one.size:,}", mostly, example)))
     return table

@@ -69,7 +69,7 @@ def _frontier(arguments: Namespace) -> int:
 def _memorization(arguments: Namespace) -> int:
     import json
 
-    from etude.cli.terminal import console, quiet_libraries
+    from etude.cli.terminal import quiet_libraries, say
     from etude.cli.train import OnTerminal
     from etude.comparison.epochs import advice, epochs_of
     from etude.cycle.memorization import memorization_of
@@ -84,7 +84,7 @@ def _memorization(arguments: Namespace) -> int:
     entries = [json.loads(line) for line in run.metrics_file.read_text(encoding="utf-8").splitlines() if line.strip()]
     epochs = epochs_of(entries)
     for line in (*_recited(found), *map(_secret, exposed), *map(_epoch, epochs), advice(epochs)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
     return 0
 
 

@@ -35,12 +35,16 @@ def _said(record: Record) -> Columns:
         case Preference():
             sides = {"chosen": _messages(record.chosen), "rejected": _messages(record.rejected)}
             margin = {"margin": record.margin} if record.margin else {}
-            return {"prompt": _messages(record.prompt), **sides, **margin}
+            return {"prompt": _messages(record.prompt), **sides, **margin, **_weight(record.weight)}
         case Judged():
             answer = {"completion": _messages(record.answer), "judgement": record.judgement}
-            return {"prompt": _messages(record.prompt), **answer}
+            return {"prompt": _messages(record.prompt), **answer, **_weight(record.weight)}
         case Exchange():
             return {"messages": _messages((*record.prompt, *record.answer))}
+
+
+def _weight(weight: float) -> Columns:
+    return {} if weight == 1 else {"weight": weight}
 
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:

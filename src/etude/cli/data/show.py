@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from etude.cli.data.files import add_reading, parse_columns
 from etude.cli.terminal import visible
-from etude.errors import DataError
+from etude.errors import DataError, Problems
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,13 @@ def run(arguments: Namespace) -> int:
     from etude.data.render import Renderer
     from etude.models.load import load_tokenizer
 
+    given = {
+        "--rows": arguments.rows,
+        "--sample": 1 if arguments.sample is None else arguments.sample,
+        "--row": min(arguments.row or [1]),
+    }
+    if wrong := [f"{flag}: must be at least 1, got {value}" for flag, value in given.items() if value < 1]:
+        raise Problems("command line", wrong)
     choice = Choice(
         first=arguments.rows, lines=tuple(arguments.row or ()), sample=arguments.sample or 0, seed=arguments.seed
     )
