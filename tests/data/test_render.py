@@ -19,7 +19,16 @@ from etude.data.render import Renderer
 from etude.data.rows import RawRow
 from etude.errors import DataError, ModelError
 from etude.records import Conversation, ImagePart, Message, Origin, Preference, Text, ToolCall
-from tests.data.tokenizers_zoo import CHATML, QWEN_TOOLS, byte_level, families, sentencepiece_bpe, spellings, unigram
+from tests.data.tokenizers_zoo import (
+    CHATML,
+    QWEN_TOOLS,
+    THINKING_NEEDED,
+    byte_level,
+    families,
+    sentencepiece_bpe,
+    spellings,
+    unigram,
+)
 
 HERE = Origin("rows.jsonl", 1)
 FAMILIES = families()
@@ -282,6 +291,17 @@ def test_reasoning_that_a_template_drops_is_an_error_unless_it_is_an_earlier_ans
     text = RENDERERS["thinking"].plain.decode(RENDERERS["thinking"].row(thought_about()).tokens)
     assert "They greet me" not in text
     assert "Two and" in text
+
+
+def test_a_template_that_always_thinks_takes_no_answer_without_reasoning() -> None:
+    renderer = Renderer(byte_level(THINKING_NEEDED, "<|im_start|>", "<|im_end|>", "<think>", "</think>"))
+    row = renderer.row(thought_about())
+    asked, first, *rest = thought_about().messages
+    alone = renderer.row(replace(thought_about(), messages=(asked, replace(first, weight=0.0), *rest)))
+    assert renderer.prompt((asked, first, *rest[:1])) == alone.tokens[: alone.answer_start]
+    assert row.tokens == alone.tokens
+    with pytest.raises(DataError, match=r"generation prompt .* \(its answers need reasoning\)"):
+        renderer.row(chat("hello", "yes"))
 
 
 def test_tools_reach_prompts_and_pairs_too() -> None:

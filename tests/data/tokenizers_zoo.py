@@ -58,6 +58,12 @@ THINKING = (
 )
 THINKING_IF_ASKED = THINKING + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 THINKING_ALWAYS = THINKING + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
+THINKING_NEEDED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% if m.reasoning_content and loop.last %}{{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n\\n' }}{% endif %}"
+    "{{ m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
+)
 CHANNELS = (
     "{% for m in messages %}{% if m.role == 'assistant' %}"
     "{% if m.thinking %}{{ '<|start|>assistant<|channel|>analysis<|message|>' + m.thinking + '<|end|>' }}{% endif %}"

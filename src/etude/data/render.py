@@ -264,8 +264,7 @@ class Renderer:
         endings: set[int] = set()
         for probe in PROBES:
             try:
-                skeleton, _ = template.fill(probe)
-                self._equal(probe, template)
+                skeleton = self._proven(probe, template)
             except DataError as error:
                 if probe == PROBES[0]:
                     raise ModelError(f"refused: {error}", where=where, remedy=remedy) from None
@@ -276,18 +275,26 @@ class Renderer:
         template.learn_endings(frozenset(endings))
         self.end_ids |= frozenset(endings)
 
-    def _equal(self, probe: Sequence[Message], template: ChatTemplate) -> None:
-        """ModelError unless one probe chat and its prompt equal the tokenizer's own, with one BOS and one opening.
+    def _proven(self, probe: Sequence[Message], template: ChatTemplate) -> Skeleton:
+        """The skeleton of one probe chat: it and its prompt equal the tokenizer's own, with one BOS and one opening.
 
         A template that opens the thinking itself is proven by an answer that was thought about.
         """
-        problem = self._difference(probe, template.own(probe))
-        if problem is not None and template.knows_reasoning:
-            thought = (*probe[:-1], replace(probe[-1], reasoning=THOUGHT))
-            problem = self._difference(thought, template.own(thought))
-        if problem is not None:
+        failure: DataError | ModelError | None = None
+        thought = (*probe[:-1], replace(probe[-1], reasoning=THOUGHT))
+        for chat in (probe, thought) if template.knows_reasoning else (probe,):
+            try:
+                skeleton, _ = template.fill(chat)
+                problem = self._difference(chat, template.own(chat))
+            except DataError as error:
+                failure = error
+                continue
+            if problem is None:
+                return skeleton
             where = f"chat template of {self.tokenizer.name_or_path or 'the tokenizer'}"
-            raise ModelError(f"refused: {problem}", where=where, remedy="use a base model with another template")
+            failure = ModelError(f"refused: {problem}", where=where, remedy="use a base model with another template")
+        assert failure is not None
+        raise failure
 
     def _difference(self, probe: Sequence[Message], text: str) -> str | None:
         """How a chat differs from the template's own text of it, if it does."""

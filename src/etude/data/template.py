@@ -252,6 +252,10 @@ class ChatTemplate:
             (opened,) = self._render([marked.messages[:at]], marked.tools, answer=True)
             if whole.startswith(opened) and (not own or len(opened) <= own[0][0]):
                 return len(opened)
+            if at == len(marked.messages) - 1:
+                what = "the chat template's generation prompt is not how it begins this answer"
+                hint = "" if self._reasoning_key is None or at in marked.reasonings else " (its answers need reasoning)"
+                raise DataError(f"{what}{hint}")
         return own[0][0] if own else None
 
     def _ending(self, literal: str) -> tuple[int, int] | None:
