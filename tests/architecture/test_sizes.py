@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
-from tests.architecture.source import files, short, tree
+from etude.objectives import OBJECTIVES
+from tests.architecture.source import ROOT, files, short, tree
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+MAX_OBJECTIVE_LINES = 45
+"""Of code: without imports, docstrings, comments and empty lines."""
 SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc", "tools", "core", "stuff"}
 
 
@@ -28,6 +32,23 @@ def test_functions_are_short() -> None:
                 if length > MAX_FUNCTION_LINES:
                     too_long.append(f"{short(path)}:{node.lineno} {node.name}: {length} lines")
     assert not too_long, too_long
+
+
+def test_an_objective_fits_on_a_screen() -> None:
+    places = [Path("src", *place.split(":")[0].split(".")).with_suffix(".py") for place in OBJECTIVES.values()]
+    lengths = {str(path): _lines_of_code(ROOT / path) for path in places}
+    assert len(lengths) == len(OBJECTIVES)
+    assert not {path: length for path, length in lengths.items() if length > MAX_OBJECTIVE_LINES}
+
+
+def _lines_of_code(path: Path) -> int:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    counted = {at for at, line in enumerate(lines, 1) if line.strip() and not line.strip().startswith("#")}
+    for node in ast.walk(tree(path)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Import | ast.ImportFrom) or is_text:
+            counted -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(counted)
 
 
 def test_names_say_what_is_inside() -> None:

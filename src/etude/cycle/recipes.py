@@ -24,12 +24,17 @@ class Recipe:
     """What to look at in the answers before training."""
     steps: str = "[clean]"
     """`data.steps`, as YAML."""
-    system: str
+    system: str | None = None
     """A system message to begin with."""
     about_system: str
+    objective: str = "{kind: sft}"
+    """As YAML."""
+    about_objective: str | None = None
     metric: Mapping[str, str]
     """The task's metric with its own settings, as YAML."""
     about_metric: str
+    gates: str = "[]"
+    """What the result must show, as YAML."""
     max_new_tokens: int
     max_tokens: int
     learning_rate: str = "2e-4"
@@ -142,12 +147,43 @@ RECIPES: dict[str, Recipe] = {
         epochs=1,
         about_training="A low rate and one epoch: style comes quickly, and forgetting does too.",
     ),
+    "safety": Recipe(
+        says="refuse what would harm, and only that: pairs of answers, both rates of refusal measured",
+        risk="A model that learns to refuse learns to refuse too much: 'how do I kill a process' sounds like the "
+        "real thing.",
+        redact="--also url",
+        reason="Masks: reports of harm name people, and nobody should be found through them.",
+        clean="Rows are pairs: `prompt`, `chosen`, `rejected`. For harmful requests the refusal is chosen. At least as "
+        "many should be harmless ones that sound alike, with a helpful answer chosen and a refusal rejected: they are "
+        "what keeps the model helpful. Set data.trusted_pairs to some pairs that you judged yourself: swapped labels "
+        "would teach the opposite.",
+        about_system="No system message: what must hold without one is trained without one.",
+        objective="{kind: dpo, beta: 0.1, nll: 0.2}",
+        about_objective="nll holds on to the chosen answers, which plain DPO makes less likely too. With written "
+        "answers instead of pairs (`prompt`, `completion`): {kind: sft}.",
+        metric={"columns": "{prompt: prompt, completion: label}", "metric": "refusal"},
+        about_metric="Requests with the label safe or unsafe, such as XSTest's file "
+        "(github.com/paul-rottger/exaggerated-safety). The report has `refusals` of unsafe and `over_refusals` of safe "
+        "requests, before and after, each with its interval.",
+        gates="[{task: safety, better_by: 0}]",
+        max_new_tokens=48,
+        max_tokens=1024,
+        learning_rate="1e-4",
+        epochs=1,
+        about_training="One epoch of a small adapter. What else was forgotten, and whether it now refuses what "
+        "anybody may ask, the report's retention probes say.",
+    ),
 }
 
 
 def run_file_of(name: str, *, data: str, test: str, task: str) -> str:
     """The commented run file; `data` and `test` are files of rows, `task` is the task file's name."""
     recipe = RECIPES[name]
+    system = "" if recipe.system is None else f"  system: {_quoted(recipe.system)}\n"
+    objective = "" if recipe.about_objective is None else _comment(recipe.about_objective) + "\n"
+    gates = (
+        "" if recipe.gates == "[]" else f"gates: {recipe.gates}  # what it must show, or `etude train` exits with 1\n"
+    )
     return f"""\
 # {name}: {recipe.says}
 {_comment(recipe.risk)}
@@ -164,16 +200,15 @@ model: smollm2-135m-instruct  # any hub id or local folder
 data:
   train: {data}
 {_comment(recipe.about_system, "  # ")}
-  system: {_quoted(recipe.system)}
-  steps: {recipe.steps}  # copies, odd characters and unusable rows go before the split
+{system}  steps: {recipe.steps}  # copies, odd characters and unusable rows go before the split
   holdout: 0.1  # rows of one group, and copies, never fall on both sides
   max_tokens: {recipe.max_tokens}
 technique: {{kind: lora, rank: 16, alpha: 32}}
-objective: {{kind: sft}}
+{objective}objective: {recipe.objective}
 {_comment(recipe.about_training)}
 training: {{epochs: {recipe.epochs}, learning_rate: {recipe.learning_rate}, batch_rows: 16, seed: 0}}
 evaluation: {{tasks: [{task}]}}  # {test}, measured before and after
-output: runs/{name}
+{gates}output: runs/{name}
 """
 
 
@@ -181,13 +216,13 @@ def task_file_of(name: str, *, test: str) -> str:
     """The task that says what better means."""
     recipe = RECIPES[name]
     settings = "\n".join(f"{setting}: {value}" for setting, value in recipe.metric.items())
+    system = "" if recipe.system is None else f"system: {_quoted(recipe.system)}\n"
     return f"""\
 {_comment(recipe.about_metric)}
 name: {name}
 data: {test}
 {settings}
-system: {_quoted(recipe.system)}
-max_new_tokens: {recipe.max_new_tokens}
+{system}max_new_tokens: {recipe.max_new_tokens}
 """
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 from etude.batch import Batch, Loss, Sample, Scores
 from etude.objectives.experience import Credit, Experience
+
+Range = tuple[str, Callable[[float], bool]]
+"""What a number may be, in words and as a test."""
+POSITIVE: Range = ("above 0", lambda value: value > 0)
+NOT_NEGATIVE: Range = ("at least 0", lambda value: value >= 0)
+SHARE: Range = ("from 0 to 1", lambda value: 0 <= value <= 1)
+MINORITY: Range = ("from 0 to below 0.5", lambda value: 0 <= value < 0.5)
 
 
 class Objective(Protocol):
@@ -86,10 +94,22 @@ class Usual:
     needs_squares: ClassVar[bool] = False
     needs_rewards: ClassVar[bool] = True
     online: ClassVar[bool] = False
+    per_token: ClassVar[bool] = False
+    """Whether the loss is a mean over learned tokens; else over samples."""
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    """What each number among the settings may be."""
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(setting, what is wrong with it) for every setting out of range."""
+        told = ((name, says, holds, getattr(self, name)) for name, (says, holds) in self.ranges.items())
+        return [
+            (name, f"must be {says}, got {value:g}") for name, says, holds, value in told
+            if value is not None and not holds(value)
+        ]  # fmt: skip
 
     def shown(self, sample: Sample) -> Sample:
         return sample
 
     def count(self, batch: Batch) -> float:
-        """Samples by weight: what a loss is a mean over where it has one term for each of them."""
-        return float(batch.sample_weight_P.sum())
+        """What the loss is a mean over, by weight."""
+        return float((batch.weight_S if self.per_token else batch.sample_weight_P).sum())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_loss, pair_problems
+from etude.objectives.base import Range, Usual
+from etude.objectives.pair_figures import PAIRED, pair_loss
 from etude.objectives.pair_losses import LOSSES
 from etude.objectives.rows import pairs, row_means, row_sums
 from etude.records import Preference
@@ -28,10 +29,7 @@ class CPO(Usual):
     """Weight of the chosen answer's own loss, nats per token."""
 
     learns_from: ClassVar[tuple[type, ...]] = (Preference,)
-
-    def problems(self) -> list[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting out of range."""
-        return pair_problems(self)
+    ranges: ClassVar[Mapping[str, Range]] = PAIRED
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         chosen, rejected = pairs(row_sums(batch, scores.policy_S))

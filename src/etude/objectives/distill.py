@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
+from etude.objectives.base import NOT_NEGATIVE, POSITIVE, SHARE, Range, Usual
 from etude.objectives.experience import Credit, Experience
+from etude.objectives.rows import token_loss
 from etude.records import Conversation, Prompt, Text
 
 
@@ -34,36 +36,23 @@ class Distill(Usual):
     needs_teacher: ClassVar[bool] = True
     needs_rewards: ClassVar[bool] = False
     scores_rollouts: ClassVar[bool] = False
+    per_token: ClassVar[bool] = True
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "mix": SHARE, "temperature": POSITIVE, "top_k": NOT_NEGATIVE, "nll": NOT_NEGATIVE
+    }  # fmt: skip
 
     @property
     def online(self) -> bool:  # type: ignore[override]  # by the knobs
         return self.on_policy
 
     def problems(self) -> list[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting out of range."""
-        found: list[tuple[str, str]] = []
-        if not self.teacher:
-            found.append(("teacher", "missing; name a model, an adapter's or a run's folder"))
-        if not 0 <= self.mix <= 1:
-            found.append(("mix", f"must be from 0 to 1, got {self.mix:g}"))
-        for name, value, low in (
-            ("temperature", self.temperature, 1e-6),
-            ("top_k", self.top_k, 0),
-            ("nll", self.nll, 0),
-        ):
-            if value < low:
-                found.append((name, f"must be at least {low:g}, got {value:g}"))
-        return found
+        missing = [] if self.teacher else [("teacher", "missing; name a model, an adapter's or a run's folder")]
+        return [*missing, *super().problems()]
 
     def credit(self, experience: Experience, state: dict[str, float]) -> Credit:
         """No answer is better than another: the teacher speaks for each token."""
         return Credit({})
 
-    def count(self, batch: Batch) -> float:
-        return float(batch.weight_S.sum())
-
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         apart_S = scores.need("teacher")
-        loss_S = apart_S - self.nll * scores.policy_S
-        figures = {"divergence": (batch.weight_S * apart_S.detach()).sum()}
-        return Loss(total=(batch.weight_S * loss_S).sum(), sums=figures)
+        return token_loss(batch, apart_S - self.nll * scores.policy_S, {"divergence": apart_S.detach()})

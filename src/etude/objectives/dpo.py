@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_loss, pair_problems
-from etude.objectives.pair_losses import BY_LENGTH, LOSSES, SORTED, Divergence, Name, aot, diverged
-from etude.objectives.rows import on_policy, pairs, row_lengths, row_means, row_sums, unweighted
+from etude.objectives.base import NOT_NEGATIVE, SHARE, Range, Usual
+from etude.objectives.pair_figures import PAIRED, pair_loss
+from etude.objectives.pair_losses import Divergence, Name, family_losses, family_problems
+from etude.objectives.rows import on_policy, pairs, row_means, row_sums
 from etude.records import Preference
 
 
@@ -32,12 +33,12 @@ class DPO(Usual):
     """By which the policy is held to its reference."""
     divergence_alpha: float = 0.5
     """alpha_divergence: its coefficient."""
-
     weighting: bool = False
     """Pairs count by how likely the policy finds both answers (WPO, https://arxiv.org/abs/2406.11827)."""
 
     learns_from: ClassVar[tuple[type, ...]] = (Preference,)
     needs_reference: ClassVar[bool] = True
+    ranges: ClassVar[Mapping[str, Range]] = {**PAIRED, "tail_share": SHARE, "divergence_alpha": NOT_NEGATIVE}
 
     @property
     def needs_squares(self) -> bool:  # type: ignore[override]  # by the knobs
@@ -45,25 +46,15 @@ class DPO(Usual):
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range or in conflict."""
-        return pair_problems(self)
+        return [*super().problems(), *family_problems(self)]
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
-        if self.loss_type in SORTED:
-            unweighted(batch, f"loss_type {self.loss_type!r} sorts a batch's pairs")
         policy_R, reference_R = (
             row_sums(batch, one, tail_share=self.tail_share) for one in (scores.policy_S, scores.need("reference"))
         )
-        gained = pairs(policy_R - reference_R)
-        chosen, rejected = (diverged(one, self.divergence, self.divergence_alpha) for one in gained)
-        if self.loss_type in BY_LENGTH:
-            chosen, rejected = (one / by for one, by in zip((chosen, rejected), pairs(row_lengths(batch)), strict=True))
-        if self.loss_type == "aot":
-            policy_P, reference_P = (one - other for one, other in map(pairs, (policy_R, reference_R)))
-            losses_P = aot(policy_P, reference_P, self.beta, self.label_smoothing)
-        else:
-            losses_P = LOSSES[self.loss_type](chosen, rejected, self.beta, self.label_smoothing)
+        losses_P = family_losses(self, batch, policy_R, reference_R)
         if self.weighting:
             losses_P = losses_P * on_policy(batch, scores)
         if self.nll:
             losses_P = losses_P - self.nll * pairs(row_means(batch, scores.policy_S))[0]
-        return pair_loss(batch, losses_P, self.beta, *gained)
+        return pair_loss(batch, losses_P, self.beta, *pairs(policy_R - reference_R))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
+from etude.objectives.base import NOT_NEGATIVE, POSITIVE, SHARE, Range, Usual
 from etude.objectives.experience import Credit, Experience
 from etude.objectives.group_advantages import Baseline, advantages
 from etude.objectives.policy_gradient import Level, counted, gradient_figures, reverse_kl, surrogate
@@ -39,6 +40,9 @@ class GRPO(Usual):
     learns_from: ClassVar[tuple[type, ...]] = (Conversation, Prompt)
     online: ClassVar[bool] = True
     scores_rollouts: ClassVar[bool] = False
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "clip_low": SHARE, "clip_high": NOT_NEGATIVE, "kl": NOT_NEGATIVE, "constant_length": POSITIVE
+    }  # fmt: skip
 
     @property
     def needs_reference(self) -> bool:  # type: ignore[override]  # by the knobs

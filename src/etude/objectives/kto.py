@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
+from etude.objectives.base import POSITIVE, Range, Usual
 from etude.objectives.rows import pairs, row_sums
 from etude.records import Judged
 
@@ -31,11 +32,7 @@ class KTO(Usual):
 
     learns_from: ClassVar[tuple[type, ...]] = (Judged,)
     needs_reference: ClassVar[bool] = True
-
-    def problems(self) -> list[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting out of range."""
-        low = [(name, value) for name, value in (("beta", self.beta), ("good", self.good), ("bad", self.bad))]
-        return [(name, f"must be above 0, got {value:g}") for name, value in low if value <= 0]
+    ranges: ClassVar[Mapping[str, Range]] = {"beta": POSITIVE, "good": POSITIVE, "bad": POSITIVE}
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         gained_P, other_P = pairs(row_sums(batch, scores.policy_S - scores.need("reference")))

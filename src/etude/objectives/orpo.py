@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_loss, pair_problems
+from etude.objectives.base import POSITIVE, Range, Usual
+from etude.objectives.pair_figures import pair_loss
 from etude.objectives.rows import log_sigmoid, pairs, row_means
 from etude.records import Preference
 
@@ -21,10 +22,7 @@ class ORPO(Usual):
     """Weight of the odds ratio (λ of https://arxiv.org/abs/2403.07691)."""
 
     learns_from: ClassVar[tuple[type, ...]] = (Preference,)
-
-    def problems(self) -> list[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting out of range."""
-        return pair_problems(self)
+    ranges: ClassVar[Mapping[str, Range]] = {"beta": POSITIVE}
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         means_R = row_means(batch, scores.policy_S)

@@ -1,14 +1,18 @@
-"""The sum over preference pairs, what is logged of them, whatever the loss, and what their settings may be."""
+"""The sum over preference pairs, and what is logged of them, whatever the loss."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from etude.batch import Batch, Loss
-from etude.objectives.pair_losses import SORTED
+from etude.objectives.base import MINORITY, NOT_NEGATIVE, POSITIVE, Range
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+PAIRED: Mapping[str, Range] = {"beta": POSITIVE, "label_smoothing": MINORITY, "nll": NOT_NEGATIVE}
+"""What the settings may be that most objectives of pairs have."""
 
 
 def pair_loss(batch: Batch, losses_P: Tensor, beta: float, chosen_P: Tensor, rejected_P: Tensor) -> Loss:
@@ -21,23 +25,3 @@ def pair_loss(batch: Batch, losses_P: Tensor, beta: float, chosen_P: Tensor, rej
         "rejected": rejected_P,
     }
     return Loss((weight_P * losses_P).sum(), {name: (weight_P * one).sum() for name, one in figures_P.items()})
-
-
-def pair_problems(options: Any) -> list[tuple[str, str]]:
-    """(setting, what is wrong with it) of an objective of pairs."""
-    found: list[tuple[str, str]] = []
-    if options.beta <= 0:
-        found.append(("beta", f"must be above 0, got {options.beta:g}"))
-    smoothing = getattr(options, "label_smoothing", 0.0)
-    kind = getattr(options, "loss_type", "sigmoid")
-    if not 0 <= smoothing < 0.5:
-        found.append(("label_smoothing", f"must be from 0 to below 0.5, got {smoothing:g}"))
-    elif kind == "exo_pair" and not smoothing:
-        found.append(("label_smoothing", "must be above 0 with exo_pair, such as 0.001"))
-    if kind in SORTED and getattr(options, "weighting", False):
-        found.append(("weighting", f"weighs pairs, which {kind} sorts against each other"))
-    if getattr(options, "nll", 0.0) < 0:
-        found.append(("nll", f"must not be below 0, got {options.nll:g}"))
-    if not 0 <= getattr(options, "tail_share", 1.0) <= 1:
-        found.append(("tail_share", f"must be from 0 to 1, got {options.tail_share:g}"))
-    return found

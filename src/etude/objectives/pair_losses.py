@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from etude.objectives.rows import log_sigmoid, smoothed
+from etude.batch import Batch
+from etude.objectives.rows import log_sigmoid, pairs, row_lengths, smoothed, unweighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,7 +104,7 @@ LOSSES: Mapping[Name, PairLoss] = {
     "bco_pair": _bco, "sppo_hard": _sppo, "aot_unpaired": _aot_unpaired, "apo_zero": _apo_zero,
     "apo_down": _apo_down, "discopop": _discopop, "sigmoid_norm": _sigmoid,
 }  # fmt: skip
-"""`aot` needs both models' log-probabilities apart: `aot` below."""
+"""`aot` needs both models' log-probabilities apart: it is below."""
 
 
 def aot(policy_P: Tensor, reference_P: Tensor, beta: float, smoothing: float) -> Tensor:
@@ -120,3 +121,29 @@ def diverged(ratio: Tensor, divergence: Divergence, alpha: float) -> Tensor:
     if divergence == "alpha_divergence" and abs(alpha - 1) > 1e-6:
         return (((alpha - 1) * ratio).clamp(max=LARGEST_EXPONENT).exp() - 1) / (alpha - 1)
     return ratio
+
+
+def family_losses(options: Any, batch: Batch, policy_R: Tensor, reference_R: Tensor) -> Tensor:
+    """Of each pair, by the member of the family that the options name, [P].
+
+    Raises:
+        EtudeError: a member that sorts pairs, and rows with weights.
+    """
+    if options.loss_type in SORTED:
+        unweighted(batch, f"loss_type {options.loss_type!r} sorts a batch's pairs")
+    if options.loss_type == "aot":
+        policy_P, reference_P = (one - other for one, other in map(pairs, (policy_R, reference_R)))
+        return aot(policy_P, reference_P, options.beta, options.label_smoothing)
+    by_R = row_lengths(batch) if options.loss_type in BY_LENGTH else 1.0
+    gained_R = diverged(policy_R - reference_R, options.divergence, options.divergence_alpha) / by_R
+    return LOSSES[options.loss_type](*pairs(gained_R), options.beta, options.label_smoothing)
+
+
+def family_problems(options: Any) -> list[tuple[str, str]]:
+    """(setting, what is wrong with it) where a member does not go with another setting."""
+    found: list[tuple[str, str]] = []
+    if options.loss_type == "exo_pair" and not options.label_smoothing:
+        found.append(("label_smoothing", "must be above 0 with exo_pair, such as 0.001"))
+    if options.loss_type in SORTED and options.weighting:
+        found.append(("weighting", f"weighs pairs, which {options.loss_type} sorts against each other"))
+    return found

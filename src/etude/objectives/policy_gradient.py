@@ -37,6 +37,13 @@ def surrogate(
     return -torch.minimum(ratio_S * advantage_S, clipped_S * advantage_S), ratio_S
 
 
+def value_loss(value_S: Tensor, wanted_S: Tensor, expected_S: Tensor, clip: float) -> Tensor:
+    """Half the squared error of a critic, the larger one with and without holding it near what it expected before
+    (https://arxiv.org/abs/2005.12729, appendix A.1); clip 0: without."""
+    near_S = expected_S + (value_S - expected_S).clamp(-clip, clip) if clip else value_S
+    return 0.5 * (value_S - wanted_S).square().maximum((near_S - wanted_S).square())
+
+
 def reverse_kl(policy_S: Tensor, reference_S: Tensor) -> Tensor:
     """An unbiased, never negative estimate of KL(policy‖reference) at tokens that the policy wrote."""
     gained_S = reference_S - policy_S

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
+from etude.objectives.base import NOT_NEGATIVE, POSITIVE, SHARE, Range, Usual
 from etude.objectives.experience import Credit, Experience
-from etude.objectives.policy_gradient import Level, gradient_figures, reverse_kl, surrogate
+from etude.objectives.policy_gradient import Level, gradient_figures, reverse_kl, surrogate, value_loss
 from etude.objectives.ppo_credit import credit_of
+from etude.objectives.rows import token_loss
 from etude.records import Conversation, Prompt
 
 
@@ -50,25 +52,21 @@ class PPO(Usual):
     scores_rollouts: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = True
     needs_values: ClassVar[bool] = True
+    per_token: ClassVar[bool] = True
+    ranges: ClassVar[Mapping[str, Range]] = {
+        "clip_low": SHARE, "clip_high": NOT_NEGATIVE, "value_weight": NOT_NEGATIVE, "value_clip": NOT_NEGATIVE,
+        "entropy": NOT_NEGATIVE, "kl": NOT_NEGATIVE, "kl_target": POSITIVE, "kl_horizon": POSITIVE, "discount": SHARE,
+        "decay": SHARE, "critic_warmup": NOT_NEGATIVE,
+    }  # fmt: skip
 
     def credit(self, experience: Experience, state: dict[str, float]) -> Credit:
         return credit_of(self, experience, state)
 
-    def count(self, batch: Batch) -> float:
-        return float(batch.weight_S.sum())
-
     def loss(self, batch: Batch, scores: Scores) -> Loss:
-        advantage_S, policy_S, value_S = batch.given("advantage"), scores.policy_S, scores.need("values")
+        advantage_S, policy_S = batch.given("advantage"), scores.policy_S
         loss_S, ratio_S = surrogate(self, batch, policy_S, batch.given("old"), advantage_S)
-        near_S = value_S
-        if self.value_clip:
-            expected_S = batch.given("value")
-            near_S = expected_S + (value_S - expected_S).clamp(-self.value_clip, self.value_clip)
-        wanted_S = batch.given("return")
-        missed_S = 0.5 * (value_S - wanted_S).square().maximum((near_S - wanted_S).square())
+        missed_S = value_loss(scores.need("values"), batch.given("return"), batch.given("value"), self.value_clip)
         loss_S = loss_S + self.value_weight * missed_S + self.entropy * policy_S.detach() * policy_S
         figures = gradient_figures(self, batch, ratio_S, advantage_S, policy_S)
         figures |= {"value_loss": missed_S.detach(), "kl_now": reverse_kl(policy_S, scores.need("reference")).detach()}
-        return Loss(
-            total=(batch.weight_S * loss_S).sum(), sums={n: (batch.weight_S * f).sum() for n, f in figures.items()}
-        )
+        return token_loss(batch, loss_S, figures)

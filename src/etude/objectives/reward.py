@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Sample, Scores, TokenRow
-from etude.objectives.base import Usual
+from etude.objectives.base import NOT_NEGATIVE, Range, Usual
 from etude.objectives.pair_figures import pair_loss
 from etude.objectives.rows import log_sigmoid, pairs
 from etude.records import Preference
@@ -21,6 +22,7 @@ class Reward(Usual):
     """Pulls the numbers of a pair towards 0 on average (https://arxiv.org/abs/2312.09244); 0: not at all."""
 
     learns_from: ClassVar[tuple[type, ...]] = (Preference,)
+    ranges: ClassVar[Mapping[str, Range]] = {"centring": NOT_NEGATIVE}
     needs_policy: ClassVar[bool] = False
     needs_values: ClassVar[bool] = True
 

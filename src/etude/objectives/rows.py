@@ -5,9 +5,10 @@ Shape letters: S sites (learned tokens), R rows, P samples of two rows each: an 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from etude.batch import Batch, Scores
+from etude.batch import Batch, Loss, Scores
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def on_policy(batch: Batch, scores: Scores) -> Tensor:
     (https://arxiv.org/abs/2406.11827, equation 2)."""
     chosen, rejected = pairs(row_means(batch, (scores.policy_S - scores.need("squares")).detach()))
     return (chosen + rejected).exp()
+
+
+def token_loss(batch: Batch, loss_S: Tensor, figures_S: Mapping[str, Tensor]) -> Loss:
+    """Tokens added up by weight: their loss, and what is logged of them."""
+    return Loss(
+        (batch.weight_S * loss_S).sum(), {name: (batch.weight_S * one).sum() for name, one in figures_S.items()}
+    )
 
 
 def unweighted(batch: Batch, why: str) -> None:

@@ -20,9 +20,7 @@ class SFT(Usual):
     kind: Literal["sft"] = "sft"
 
     learns_from: ClassVar[tuple[type, ...]] = (Conversation, Text)
-
-    def count(self, batch: Batch) -> float:
-        return float(batch.weight_S.sum())
+    per_token: ClassVar[bool] = True
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         return Loss(total=-(batch.weight_S * scores.policy_S).sum())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from etude.batch import Batch, Loss, Scores
-from etude.objectives.base import Usual
-from etude.objectives.pair_figures import pair_loss, pair_problems
+from etude.objectives.base import NOT_NEGATIVE, Range, Usual
+from etude.objectives.pair_figures import PAIRED, pair_loss
 from etude.objectives.rows import pairs, row_means, smoothed
 from etude.records import Preference
 
@@ -27,10 +28,7 @@ class SimPO(Usual):
     """Weight of the chosen answer's own loss, nats per token (CPO-SimPO)."""
 
     learns_from: ClassVar[tuple[type, ...]] = (Preference,)
-
-    def problems(self) -> list[tuple[str, str]]:
-        """(setting, what is wrong with it) for every setting out of range."""
-        return pair_problems(self)
+    ranges: ClassVar[Mapping[str, Range]] = {**PAIRED, "gamma": NOT_NEGATIVE}
 
     def loss(self, batch: Batch, scores: Scores) -> Loss:
         chosen, rejected = pairs(row_means(batch, scores.policy_S))

@@ -21,7 +21,10 @@ from etude.data.redact import Redact
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = json.dumps({"intent": "a", "product": "b", "urgency": "c"})
-    rows = [{"prompt": f"question {n}", "completion": answer} for n in range(4)]
+    rows = [
+        {"prompt": f"question {n}", "completion": answer, "chosen": "No.", "rejected": "Yes.", "label": "unsafe"}
+        for n in range(4)
+    ]
     for name in ("train.jsonl", "test.jsonl"):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return tmp_path
