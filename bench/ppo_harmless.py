@@ -20,10 +20,10 @@ RUN_FILE = """
 model: smollm2-135m-instruct
 data: {{train: prompts.jsonl, holdout: 0.1, max_tokens: 128, over_length: drop}}
 technique: {{kind: lora, rank: 16}}
-objective: {{kind: ppo}}
+objective: {{kind: ppo, decay: 1.0, kl: 0.02}}
 rollouts:
   group: 2
-  max_new_tokens: 48
+  max_new_tokens: 32
   rewards: [{{kind: model, run: {judge}}}]
 training: {{steps: 30, batch_rows: 32, learning_rate: 1e-4, heldout_every: 10, save_every: 10}}
 """
