@@ -25,7 +25,8 @@ rollouts:
   group: 2
   max_new_tokens: 32
   rewards: [{{kind: model, run: {judge}}}]
-training: {{steps: 30, batch_rows: 32, learning_rate: 1e-4, heldout_every: 10, save_every: 10}}
+training: {{steps: 16, batch_rows: 32, learning_rate: 5e-4, schedule: constant, heldout_every: 16, save_every: 8}}
+evaluation: {{retention: [], drift_rows: 0}}
 """
 
 
