@@ -176,12 +176,9 @@ def test_content_is_of_the_bytes_and_of_the_files(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
     (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')
     before = content_of(tmp_path)
-    assert before is not None
     assert before.sha256 == read(tmp_path).sha256
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
     (tmp_path / "b.jsonl").write_text('{"text": "two"}\n{"text": "three"}\n')
     after = content_of(tmp_path)
-    assert after is not None
     assert after.sha256 == before.sha256
     assert after != before, "a row in another file has another name"
-    assert content_of("some-org/some-data") is None

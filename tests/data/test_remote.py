@@ -70,7 +70,7 @@ def test_a_url_is_read_as_a_file_is_and_fetched_once(web: Web) -> None:
     assert str(rows[7].origin) == f"{url}:8"
     inputs = open_inputs([url])
     assert inputs.files[0].name == url
-    assert content_of(url).sha256 == rows.sha256  # type: ignore[union-attr]
+    assert content_of(url).sha256 == rows.sha256
     assert gets(web) == 1
     remote._fetched.cache_clear()  # as another process would
     assert len(read(url)) == 50

@@ -81,8 +81,7 @@ def run_file_of(subject: str) -> RunFile | None:
 def columns_of(task: Task, data_sha256: str) -> dict[str, Mapping[str, Any]]:
     """The task's rows by item id; none where the data has changed since it was measured."""
     try:
-        content = content_of(task.data)
-        if content is not None and content.sha256 != data_sha256:
+        if content_of(task.data).sha256 != data_sha256:
             return {}
         return {item_id(row, task): row.columns for row in raw_rows(task.data)}
     except EtudeError:

@@ -38,11 +38,8 @@ def _prepared(run_file: RunFile, show: Show, quarantine: Path | None) -> Prepare
     tokenizer = load_tokenizer(run_file.model.name, revision=run_file.model.revision)
     contents = {source: content_of(source) for source in _sources(run_file)}
     making = _Making(run_file, tokenizer, show, contents, quarantine)
-    if None in contents.values():  # what a hub data set holds, only reading it tells
-        prepared = making.make(None)
-    else:
-        key = _key(run_file, tokenizer, contents)
-        prepared = Cache(home() / "prepared", show.say).prepared(key, making.make)
+    key = _key(run_file, tokenizer, contents)
+    prepared = Cache(home() / "prepared", show.say).prepared(key, making.make)
     if not making.has_read:
         show.say(f"{run_file.data.train}: {prepared.summary.detected}")
         if prepared.bad and quarantine is not None:
@@ -59,12 +56,12 @@ def _sources(run_file: RunFile) -> list[str]:
     return [source for source in (run_file.data.train, run_file.data.holdout) if isinstance(source, str)]
 
 
-def _key(run_file: RunFile, tokenizer: PreTrainedTokenizerBase, contents: dict[str, Content | None]) -> str:
+def _key(run_file: RunFile, tokenizer: PreTrainedTokenizerBase, contents: dict[str, Content]) -> str:
     # Nothing that is kept depends on these.
     batching = {"tokens_per_batch": 0, "share_prefixes": True, "trusted_pairs": None}
     return cache_key(
         settings={**asdict(run_file.data), **batching},
-        contents=[asdict(content) for content in contents.values() if content is not None],
+        contents=[asdict(content) for content in contents.values()],
         learns_from=[kind.__name__ for kind in run_file.objective.learns_from],
         seed=run_file.training.seed,
         tokenizer=tokenizer_sha256(tokenizer),
@@ -78,7 +75,7 @@ class _Making:
     run_file: RunFile
     tokenizer: PreTrainedTokenizerBase
     show: Show
-    contents: dict[str, Content | None]
+    contents: dict[str, Content]
     quarantine: Path | None
     has_read: bool = False
 
@@ -126,7 +123,6 @@ class _Making:
             quarantine=self.quarantine,
             streams=True,
         )
-        content = self.contents[source]
-        if content is not None and content.sha256 != records.sha256:
+        if self.contents[source].sha256 != records.sha256:
             raise DataError("changed while it was being read", where=source, remedy="start again")
         return records

@@ -1,6 +1,6 @@
 """The rows of files as they stand, unknown columns and all, as often as they are asked for: what data commands read.
 
-Rows of JSONL, CSV, TSV and text files are never held in memory; those of JSON, Parquet and hub data sets are.
+Rows of JSONL, CSV, TSV and text files are never held in memory; those of JSON and Parquet are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from etude.data import hub
 from etude.data.check import BadRow, RowError
 from etude.data.collecting import without_collecting
 from etude.data.convert import convert
@@ -173,11 +172,6 @@ def open_inputs(
     for source in sources:
         found = find(source)
         files.extend(replace(_file(file, reading), given=str(source)) for file in found.files)
-        if found.hub is not None:
-            rows = hub.load(found.hub)
-            digest = sha256("\n".join(row.raw for row in rows).encode()).hexdigest()
-            file = SourceFile(Path(found.hub.name), rows[0].origin.path, "hub data set")
-            files.append(_understood(InputFile(file, rows, digest, len(rows), given=str(source)), reading))
     return Inputs(tuple(files), reading, progress)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from etude.data import hub
 from etude.data.check import BadRow
 from etude.data.rows import RawRow, whole_rows
 from etude.data.sources import SourceFile, find
@@ -14,11 +13,7 @@ from etude.data.streams import STREAMED, JsonLines, row_file
 
 def raw_rows(source: str | Path) -> Iterator[RawRow]:
     """Every row that could be taken apart, with its columns; DataError for a source that cannot be read."""
-    found = find(source)
-    if found.hub is not None:
-        yield from hub.load(found.hub)
-        return
-    for file in found.files:
+    for file in find(source).files:
         yield from (row for row in _rows(file) if isinstance(row, RawRow))
 
 

@@ -9,7 +9,6 @@ from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from etude.data import hub
 from etude.data.check import BadRow, RowError, enough_good, quarantine
 from etude.data.collecting import without_collecting
 from etude.data.convert import convert, to_prompt
@@ -48,7 +47,7 @@ class Records(Sequence[Record]):
     """The layout, as `format:` names it; several joined by ` + ` when a folder's files differ."""
     bad: tuple[BadRow, ...] = ()
     sha256: str = ""
-    """Over the bytes of all files in name order (of a hub data set: over its rows as JSON)."""
+    """Over the bytes of all files in name order (of a hub data set: of its rows as JSON lines)."""
     sources: tuple[str, ...] = ()
     quarantine: Path | None = None
     """Where the unusable rows were written, if there were any and a place was given."""
@@ -236,7 +235,7 @@ def read(
         " + ".join(dict.fromkeys(layout.format for _, layout in reading.layouts)),
         tuple(reading.bad),
         digest,
-        tuple(file.name for file in found.files) or (f"hub:{source}",),
+        tuple(file.name for file in found.files),
         quarantine if reading.bad else None,
         reading.prints.finish() if reading.streams else None,
     )
@@ -253,8 +252,8 @@ class Content:
     left_out: tuple[str, ...]
 
 
-def content_of(source: str | Path) -> Content | None:
-    """What reading the source would find; None for hub data sets, which only reading can tell."""
+def content_of(source: str | Path) -> Content:
+    """What reading the source would find."""
     found = find(source)
     whole = sha256()
     files: list[tuple[str, str]] = []
@@ -262,11 +261,11 @@ def content_of(source: str | Path) -> Content | None:
         own = sha256()
         _hash_file(file, whole, own)
         files.append((file.name, own.hexdigest()))
-    return Content(whole.hexdigest(), tuple(files), found.left_out) if found.hub is None else None
+    return Content(whole.hexdigest(), tuple(files), found.left_out)
 
 
 def _can_stream(found: Sources) -> bool:
-    return found.hub is None and all(file.format in STREAMED for file in found.files)
+    return all(file.format in STREAMED for file in found.files)
 
 
 def _is_large(found: Sources) -> bool:
@@ -277,12 +276,6 @@ def _read_all(found: Sources, reading: _Reading) -> str:
     digest = sha256()
     for file in found.files:
         reading.take_file(file, digest)
-    if found.hub is not None:
-        held = hub.load(found.hub)
-        for row in held:
-            digest.update(row.raw.encode())
-        name = SourceFile(Path(found.hub.name), held[0].origin.path, "hub data set")
-        reading.take(name, lambda: iter(held))
     return digest.hexdigest()
 
 

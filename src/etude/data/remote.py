@@ -7,18 +7,15 @@ extra `remote` installs; size and time are limited, and whatever keeps a file fr
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from etude import durable
+from etude.data.fetched import Allowance, kept
 from etude.errors import DataError, EtudeError
 
 if TYPE_CHECKING:
@@ -26,19 +23,13 @@ if TYPE_CHECKING:
 
 NEEDS: Mapping[str, str] = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 """Schemes that are read, and the package besides fsspec that each needs."""
-MOST_BYTES = 10 << 30
-"""Of one source; ETUDE_REMOTE_BYTES says otherwise."""
-MOST_SECONDS = 3_600.0
-"""For one source; ETUDE_REMOTE_SECONDS says otherwise."""
 CONNECT_SECONDS = 10.0
 SILENT_SECONDS = 30.0
 MOST_FILES = 10_000
 BLOCK_BYTES = 1 << 20
-KEPT_BYTES = 50 << 30
-"""Of everything that was fetched; what was used longest ago goes first."""
 VERSIONS = ("ETag", "etag", "Content-MD5", "Digest", "md5Hash", "generation", "LastModified", "Last-Modified", "mtime")
 """What servers say of a file's content, by which a file that is here already is known to be the same."""
-NAMES, FILES = "names.json", "files"
+FILES = "files"
 
 
 def fetch(url: str, *, name: str | None) -> Path:
@@ -60,22 +51,11 @@ def fetch(url: str, *, name: str | None) -> Path:
 @cache
 def _fetched(url: str, name: str | None) -> Path:
     """Once in each process: what it reads stays the same while it runs."""
-    from etude.data.cache import keep_newest
-    from etude.runs.store import home
-
     with _said(url):
         source = _Source.open(url, name)
         files = source.files()
-        key = sha256(json.dumps([url, sorted(files.items())]).encode()).hexdigest()
-        folder = home() / "remote" / key
-        mark = folder / NAMES
-        if mark.exists() and None not in files.values():
-            os.utime(mark)
-        else:
-            durable.make_directory(folder, exist_ok=True)
-            source.download(folder, list(files))
-            durable.write_json(mark, {"url": url, "files": list(files)})
-            keep_newest(folder.parent, key, mark=NAMES, most_bytes=KEPT_BYTES)
+        version = None if None in files.values() else sorted(files.items())
+        folder = kept(url, version, lambda folder: source.download(folder, list(files)))
     return folder / (FILES if name is None else name)
 
 
@@ -85,8 +65,7 @@ class _Source:
     def __init__(self, url: str, name: str | None, filesystem: AbstractFileSystem, path: str) -> None:
         self.url, self.name, self.path = url, name, path
         self._filesystem = filesystem
-        self._until = time.monotonic() + _limit("ETUDE_REMOTE_SECONDS", MOST_SECONDS)
-        self._left = int(_limit("ETUDE_REMOTE_BYTES", MOST_BYTES))
+        self._allowance = Allowance(url)
 
     @staticmethod
     def open(url: str, name: str | None) -> _Source:
@@ -125,31 +104,13 @@ class _Source:
         whole = {"block_size": 0} if self.url.startswith("http") else {}
         with self._filesystem.open(path, "rb", **whole) as content, durable.writing(target) as put:
             while block := content.read(BLOCK_BYTES):
-                self._left -= len(block)
-                if self._left < 0:
-                    most = int(_limit("ETUDE_REMOTE_BYTES", MOST_BYTES))
-                    remedy = "raise ETUDE_REMOTE_BYTES, or fetch it yourself and give the file"
-                    raise DataError(f"is larger than {most:,} bytes", where=self.url, remedy=remedy)
-                if time.monotonic() > self._until:
-                    remedy = "raise ETUDE_REMOTE_SECONDS, or fetch it yourself and give the file"
-                    raise DataError("takes longer than is allowed", where=self.url, remedy=remedy)
+                self._allowance.take(len(block))
                 put(block)
 
 
 def _version(info: Mapping[str, Any]) -> str | None:
     said = [str(info[name]) for name in VERSIONS if info.get(name)]
     return " ".join([*said, str(info.get("size"))]) if said else None
-
-
-def _limit(name: str, default: float) -> float:
-    given = os.environ.get(name)
-    try:
-        found = default if given is None else float(given)
-    except ValueError:
-        found = 0.0
-    if not found > 0:
-        raise EtudeError(f"must be a number above 0, got {given!r}", where=name)
-    return found
 
 
 def _settings(scheme: str) -> dict[str, Any]:

@@ -50,7 +50,6 @@ class Sources:
     files: tuple[SourceFile, ...]
     left_out: tuple[str, ...] = ()
     """Files of the folder that hold no rows."""
-    hub: HubName | None = None
 
 
 def find(source: str | Path) -> Sources:
@@ -74,7 +73,9 @@ def find(source: str | Path) -> Sources:
         or (path.parent.is_dir() and "/" in str(source))
     ):
         raise _missing(path, str(source))
-    return Sources((), hub=HubName(matched["name"], matched["config"], matched["split"]))
+    from etude.data.hub import fetch
+
+    return Sources((fetch(HubName(matched["name"], matched["config"], matched["split"])),))
 
 
 def is_remote(source: str) -> bool:
