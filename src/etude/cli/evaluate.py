@@ -161,9 +161,11 @@ def _shown(report: Report, name: str, value: float) -> str:
 
 
 def speed_line(report: Report) -> str:
-    """How fast the answers came."""
+    """How fast the answers, or the scores, came."""
     seconds, tokens = report.seconds or 0.0, sum(item.answer_tokens for item in report.items)
     each = [item.seconds for item in report.items if item.seconds is not None]
+    if not each:
+        return f"{seconds:,.1f} s, {seconds / len(report.items):,.3f} s an item"
     return (
         f"{seconds:,.1f} s, {seconds / len(report.items):,.2f} s an answer (the slowest came after {max(each):,.2f} s "
         f"in its batch), {tokens / seconds:,.0f} tokens a second"

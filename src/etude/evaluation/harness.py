@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,9 @@ def evaluate(
         if task.metric.asks == "answers":
             return answer_prompts(subject.name, model, task, batch_rows=batch_rows, on_progress=on_progress)
         score = {"texts": score_texts, "pairs": score_pairs, "choices": score_choices}[task.metric.asks]
-        return score(subject.name, model, task, on_progress=on_progress)
+        started = time.perf_counter()
+        report = score(subject.name, model, task, on_progress=on_progress)
+        return replace(report, seconds=round(time.perf_counter() - started, 6))
 
 
 def check_rows(task: Task) -> str:

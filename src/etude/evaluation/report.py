@@ -24,7 +24,7 @@ A report is also a file, JSON lines. The first line is `{"report": {...}}` with
                              "confusion": {rows: labels, columns: labels + "(unknown)", counts}; a row is a reference
                       json:  "fields": [{field, count, answered, right, wrong, missing, extra, accuracy, precision,
                              recall, f1}]
-    seconds           what answering all items took, null where nothing was generated
+    seconds           what answering or scoring all items took
     num_items         number of lines that follow
 
 and each further line is an item (preference: the better answer is `reference`, the other one `answer`):

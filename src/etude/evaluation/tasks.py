@@ -179,7 +179,7 @@ def _decode(chosen: type[T], values: Mapping[str, Plain], found: list[tuple[Wher
 
     try:
         # Strict JSON mode: lists may become tuples, but a number is never taken for a text or the other way round.
-        return TypeAdapter(chosen).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(chosen).validate_json(json.dumps(values), strict=True, extra="forbid")
     except ValidationError as error:
         found += [_explain(problem) for problem in error.errors(include_url=False)]
         return None
@@ -198,6 +198,8 @@ def _explain(problem: ErrorDetails) -> tuple[Where, str]:
     found = problem["input"]
     if problem["type"] == "missing":
         return where, "missing; every task needs it"
+    if problem["type"] == "unexpected_keyword_argument":
+        return where, "unknown setting"
     if problem["type"] == "literal_error":
         options = [choice.strip("'") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return where, f"{found!r} is unknown; {_near(str(found), options) or 'known: ' + ', '.join(options)}"

@@ -11,7 +11,7 @@ from etude.pages.answers import Group, groups
 from etude.pages.figures import Confusion, Pair, before_and_after, confusion_matrix
 from etude.pages.run_files import TaskReports
 from etude.pages.svg import Draw, picture
-from etude.pages.wording import NAMES, interval, label, percent, score, score_name
+from etude.pages.wording import NAMES, interval, label, number, percent, score, score_name
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -126,7 +126,26 @@ def _score_rows(task: TaskReports) -> tuple[ScoreRow, ...]:
         base, base_interval = _cell(task.base, key, in_percent)
         tuned, tuned_interval = _cell(task.tuned, key, in_percent)
         rows.append(ScoreRow(score_name(key), base, base_interval, tuned, tuned_interval, key == report.metric))
+    return (*rows, *_speed_rows(task))
+
+
+def _speed_rows(task: TaskReports) -> tuple[ScoreRow, ...]:
+    """How long an item took, and how fast answers were written; as measured, beside whatever else the machine did."""
+    rows = []
+    for name, of in (("seconds an item", _seconds), ("tokens a second", _tokens_a_second)):
+        base, tuned = ("" if one is None else of(one) for one in (task.base, task.tuned))
+        if base or tuned:
+            rows.append(ScoreRow(name, base, "", tuned, "", is_primary=False))
     return tuple(rows)
+
+
+def _seconds(report: Report) -> str:
+    return number(report.seconds / len(report.items)) if report.seconds else ""
+
+
+def _tokens_a_second(report: Report) -> str:
+    tokens = sum(item.answer_tokens for item in report.items)
+    return number(tokens / report.seconds) if report.seconds and tokens else ""
 
 
 def _cell(report: Report | None, key: str, in_percent: bool) -> tuple[str, str]:

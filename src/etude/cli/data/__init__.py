@@ -19,6 +19,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "mix": ("etude.cli.data.mix", "mix sources in given shares, general data among them"),
     "preferences": ("etude.cli.data.preferences", "what people said of answers, as rows to learn from"),
     "agreement": ("etude.cli.data.agreement", "how far annotators agree, and what is particular about each"),
+    "context": ("etude.cli.data.context", "make a task of context use from documents: places, facts alike, abstention"),
     "plant": ("etude.cli.data.plant", "make rows with random secrets, to measure memorisation with"),
 }
 """Each in a module with `add_arguments` and `run`."""

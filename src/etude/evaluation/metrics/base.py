@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -98,8 +100,18 @@ class Metric(Kind):
 
 
 def means(scored: Sequence[Scored]) -> dict[str, float]:
-    """The mean of every score over the items."""
-    return {name: sum(item.scores[name] for item in scored) / len(scored) for name in scored[0].scores}
+    """The mean of every score over the items; those without one (NaN) are left out and counted as `missing`."""
+    found, missing = {}, 0
+    for name in scored[0].scores:
+        known = [item.scores[name] for item in scored if not math.isnan(item.scores[name])]
+        missing = max(missing, len(scored) - len(known))
+        found[name] = sum(known) / len(known) if known else math.nan
+    return {**found, "missing": float(missing)} if missing else found
+
+
+def plain_settings(options: Any) -> Any:
+    """A dataclass of settings as JSON has it."""
+    return json.loads(json.dumps(asdict(options)))
 
 
 def file_identity(path: Path) -> str:

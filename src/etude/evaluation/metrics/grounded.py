@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
-from etude.evaluation.metrics.base import Metric, Problem, Scored
+from etude.evaluation.metrics.base import Answered, Metric, Problem, Scored, plain_settings
+from etude.evaluation.metrics.judge import judge_beside
 from etude.evaluation.metrics.words import sentences, words
+from etude.sampling.rewards.options import JudgeOptions
 
 FUNCTION_WORDS = frozenset(
     re.findall(
@@ -22,6 +25,10 @@ FUNCTION_WORDS = frozenset(
         with would you your
         """,
     )
+)
+RUBRIC = (
+    "The reference is a text that the answer must rest on. Judge only whether everything that the answer claims is "
+    "supported by that text: the best grade where all of it is, the worst where none is or where it contradicts it."
 )
 _NUMBER = re.compile(r"\d")
 
@@ -38,11 +45,39 @@ class Grounded(Metric):
 
     support: float = 0.7
     """Share of a sentence's content words that must stand in the context."""
+    judge: JudgeOptions | None = None
+    """Another model that grades the same beside the words, as `grounded_by_judge` (its `rubric` is not used)."""
 
     primary: ClassVar[str] = "grounded"
 
     def problems(self) -> list[tuple[str, str]]:
-        return [] if 0 < self.support <= 1 else [("support", f"must be above 0 and at most 1, got {self.support:g}")]
+        found = [] if self.judge is None else [(f"judge.{name}", says) for name, says in self.judge.problems()]
+        if not 0 < self.support <= 1:
+            found.append(("support", f"must be above 0 and at most 1, got {self.support:g}"))
+        if self.judge is not None and self.judge.pairwise:
+            found.append(("judge.pairwise", "must be false: the reference is a context, not another answer"))
+        return found
+
+    def beside(self, folder: Path) -> Self:
+        return self if self.judge is None else replace(self, judge=judge_beside(self.judge, folder))
+
+    def settings(self) -> dict[str, Any]:
+        return {"support": self.support, "judge": None if self.judge is None else plain_settings(self.judge)}
+
+    def scores(self, answered: Sequence[Answered]) -> list[Scored]:
+        """By words, and by the judge if there is one. Raises EtudeError: it cannot be asked, or says nothing."""
+        found = [self.score(one.answer, one.reference) for one in answered]
+        if self.judge is None:
+            return found
+        from etude.evaluation.judging import open_judge, refuse_silence, written
+
+        judge = open_judge(replace(self.judge, rubric=RUBRIC))
+        grades = judge([written(one.prompt, one.answer, one.reference) for one in answered])
+        refuse_silence(judge, grades)
+        return [
+            Scored({**one.scores, "grounded_by_judge": grade}, one.details)
+            for one, grade in zip(found, grades, strict=True)
+        ]
 
     def unusable(self, references: Sequence[str]) -> list[Problem]:
         return [(place, "the context has no words") for place, one in enumerate(references) if not words(one)]

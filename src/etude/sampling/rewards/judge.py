@@ -15,10 +15,13 @@ from etude.errors import DataError
 from etude.sampling.rewards.options import JudgeOptions
 
 if TYPE_CHECKING:
+    from etude.endpoints.client import Endpoint
     from etude.sampling.rewards.mixture import Written
 
 Ask = Callable[[Sequence[str]], "list[str | None]"]
 """From questions to what the judge says; None where it said nothing."""
+OpenJudge = Callable[[str, int], Ask]
+"""From a model's name, with the longest reply in tokens, to what it says to each question."""
 SHOWN = 80
 """Characters of a reply that is quoted."""
 SCORING = """You grade an answer. {rubric}
@@ -72,10 +75,14 @@ class Judge:
         if not self.options.pairwise:
             said = self.ask([scoring(self.options, one) for one in written])
             return [self._read(one, read_score(self.options, one)) for one in said]
+        return [(first + second) / 2 for first, second in self.both_ways(written)]
+
+    def both_ways(self, written: Sequence[Written]) -> list[tuple[float, float]]:
+        """What the answer won against the reference (1, a half, 0) where it came first, and where it came second."""
         questions = [question for one in written for question in comparing(self.options, one)]
         replies = self.ask(questions)
         wins = [self._read(one, read_verdict(one)) for one in replies]
-        return [(first + (1 - second)) / 2 for first, second in zip(wins[::2], wins[1::2], strict=True)]
+        return [(first, 1 - second) for first, second in zip(wins[::2], wins[1::2], strict=True)]
 
     def _read(self, said: str | None, found: float) -> float:
         if math.isnan(found):
@@ -83,6 +90,28 @@ class Judge:
                 "the judge gave no answer" if said is None else f"the judge's reply cannot be read: {said[-SHOWN:]!r}"
             )
         return found
+
+
+def ask_of(options: JudgeOptions, open_judge: OpenJudge) -> Ask:
+    """Whoever judges.
+
+    Raises:
+        EtudeError: an endpoint or a model that cannot be opened.
+    """
+    if options.endpoint is None:
+        return open_judge(str(options.model), options.max_new_tokens)
+    from etude.endpoints.client import open_endpoint
+
+    endpoint = open_endpoint(options.endpoint)
+    return lambda questions: _said(endpoint, questions)
+
+
+def _said(endpoint: Endpoint, questions: Sequence[str]) -> list[str | None]:
+    from etude.endpoints.exchange import Ask as Question
+    from etude.endpoints.exchange import Reply
+
+    replies = endpoint.answers(Question((("user", question),)) for question in questions)
+    return [reply.text if isinstance(reply, Reply) else None for reply in replies]
 
 
 def scoring(options: JudgeOptions, one: Written) -> str:

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from etude.endpoints.client import Endpoint, open_endpoint
-from etude.endpoints.exchange import Ask, Reply
 from etude.errors import EtudeError
 from etude.sampling.rewards import judge, rules
 from etude.sampling.rewards.code import CodeTests
 from etude.sampling.rewards.isolated import Isolated
-from etude.sampling.rewards.options import JudgeOptions, RewardOptions
+from etude.sampling.rewards.options import RewardOptions
 
 MOST_FAILURES = 0.05
 """Share of answers without a reward above which a run stops."""
@@ -45,8 +43,6 @@ class Term(Protocol):
 
 OpenModel = Callable[[str], Callable[[Sequence[Sequence[int]]], list[float]]]
 """From a run's folder to what its reward model says of rows of tokens."""
-OpenJudge = Callable[[str, int], judge.Ask]
-"""From a model's name, with the longest reply in tokens, to what it says to each question."""
 
 
 @dataclass
@@ -60,7 +56,7 @@ class Mixture:
     """The last reasons for which there was no reward."""
 
     @staticmethod
-    def of(options: Sequence[RewardOptions], open_model: OpenModel, open_judge: OpenJudge) -> Mixture:
+    def of(options: Sequence[RewardOptions], open_model: OpenModel, open_judge: judge.OpenJudge) -> Mixture:
         """
         Raises:
             EtudeError: a function, a reward model or a judge that cannot be opened.
@@ -121,7 +117,7 @@ def _one_by_one(function: Callable[[str, str, str | None], float], failures: lis
     return Simple(lambda written: [function(one.prompt, one.answer, one.reference) for one in written], failures)
 
 
-def _term(options: RewardOptions, open_model: OpenModel, open_judge: OpenJudge) -> Term:
+def _term(options: RewardOptions, open_model: OpenModel, open_judge: judge.OpenJudge) -> Term:
     if options.kind == "model":
         assert options.run is not None
         rewards = open_model(options.run)
@@ -138,20 +134,8 @@ def _term(options: RewardOptions, open_model: OpenModel, open_judge: OpenJudge) 
         return CodeTests(options.code, options.seconds)
     if options.kind == "judge":
         assert options.judge is not None
-        return judge.Judge(options.judge, _asked(options.judge, open_judge))
+        return judge.Judge(options.judge, judge.ask_of(options.judge, open_judge))
     return _one_by_one(_rule(options), [])
-
-
-def _asked(options: JudgeOptions, open_judge: OpenJudge) -> judge.Ask:
-    if options.endpoint is None:
-        return open_judge(str(options.model), options.max_new_tokens)
-    endpoint = open_endpoint(options.endpoint)
-    return lambda questions: _said(endpoint, questions)
-
-
-def _said(endpoint: Endpoint, questions: Sequence[str]) -> list[str | None]:
-    replies = endpoint.answers(Ask((("user", question),)) for question in questions)
-    return [reply.text if isinstance(reply, Reply) else None for reply in replies]
 
 
 def _rule(options: RewardOptions) -> Callable[[str, str, str | None], float]:
