@@ -96,7 +96,10 @@ def _same(ours: Sequence[object], theirs: Sequence[object]) -> str:
 
 
 def etude(folder: Path, items: int) -> tuple[dict[str, float], dict[str, list[object]]]:
-    """Through `etude evaluate --harness`, as a library."""
+    """Through `etude evaluate --harness`, as a library; imports are before the clock, as on the other sides."""
+    import datasets  # noqa: F401
+    from lm_eval.tasks import TaskManager  # noqa: F401
+
     from etude.evaluation.lm_harness import HarnessOptions, harness_reports
     from etude.models.load import load
     from etude.models.options import ModelOptions

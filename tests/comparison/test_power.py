@@ -8,6 +8,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from etude.comparison.paired import exact_mcnemar
+from etude.comparison.plan import detectable_line, foreseen_gain, worst_case
 from etude.comparison.power import (
     connor_rows,
     design_effect,
@@ -17,6 +18,7 @@ from etude.comparison.power import (
     proportions_power,
     rows_for,
 )
+from tests.comparison.test_verdict import report_of
 
 
 @pytest.mark.parametrize(("n", "discordance", "gain"), [(30, 0.3, 0.2), (60, 0.5, 0.1), (45, 0.2, 0.2)])
@@ -75,3 +77,18 @@ def test_the_design_effect_is_kishs() -> None:
     assert design_effect(values, number) == pytest.approx(1 + (members - 1) * correlation, rel=0.08)
     assert design_effect(values, None) == 1.0
     assert design_effect(np.zeros(4), np.array([0, 0, 1, 1])) == 1.0
+
+
+def test_what_a_base_report_foresees_before_training() -> None:
+    said = foreseen_gain(report_of([1.0] * 60 + [0.0] * 40))
+    assert said is not None
+    gain = float(said.split("a gain of ")[1].split()[0]) / 100
+    assert said.startswith("t: 100 items show a gain of ")
+    power = proportions_power(100, discordance=independent_discordance(0.6, gain), gain=gain)
+    assert power == pytest.approx(0.8, abs=0.01)
+    graded = foreseen_gain(report_of([0.2, 0.4, 0.6, 0.8] * 25))
+    assert graded is not None
+    assert "as if the models' scores were independent" in graded
+    assert foreseen_gain(report_of([1.5] * 10, higher_is_better=False)) is None
+    assert foreseen_gain(report_of([0.5] * 10)) is None, "nothing varies"
+    assert "at worst" in detectable_line("t", 30, worst_case())

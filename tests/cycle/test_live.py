@@ -29,7 +29,7 @@ def test_a_run_keeps_the_best_by_score_says_so_and_resumes_exactly(desk: Desk) -
         assert looks[line["step"]]["heldout_score"] == sum(scores) / len(scores)
         assert looks[line["step"]]["heldout_score_low"] <= looks[line["step"]]["heldout_score"]
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "4 answers over time" in page
+    assert "4 items, answered over time" in page
     assert "The weights of the highest were kept." in page
     stopped = desk.etude("train", "toy.yaml", *SETTINGS, "output=runs/b", ETUDE_FAULT="loop.after_update:7=term")
     assert stopped.code == 75, stopped.words

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.comparison.retention import Retention
+from etude.cycle.measure import Measuring, named_tasks
+from etude.cycle.retention import Retaining
+from etude.cycle.show import Quiet
+from etude.evaluation.options import EvaluationOptions
 from etude.evaluation.report import Report
+from etude.runs.directory import RunDirectory
+from tests.toy import toy_loaded
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.cycle.conftest import Desk
+
+
+@dataclass
+class Saying(Quiet):
+    """Keeps what was said."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def test_probes_and_drift_of_a_run(desk: Desk) -> None:
@@ -30,6 +50,36 @@ def test_probes_and_drift_of_a_run(desk: Desk) -> None:
     before, after = (Report.load(run / "reports" / "retention" / name) for name in ("mine.base.jsonl", "mine.jsonl"))
     assert before.score != after.score
     assert "retention: " in done.words
+
+
+def test_what_the_base_answered_is_known_to_later_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETUDE_HOME", str(tmp_path / "home"))
+
+    def asked(run: str, text: str = "lazy", limit: int | None = None) -> tuple[Report, list[str]]:
+        (tmp_path / "mine.jsonl").write_text(json.dumps({"text": f"the {text} dog sleeps"}) + "\n")
+        (tmp_path / "mine.task.yaml").write_text("name: mine\ndata: mine.jsonl\nmetric: perplexity\n")
+        show = Saying()
+        options = EvaluationOptions(limit=limit)
+        measuring = Measuring(RunDirectory(tmp_path / run), options, show, resume=False)
+        (tmp_path / run).mkdir()
+        retaining = Retaining(measuring, named_tasks([str(tmp_path / "mine.task.yaml")], "evaluation.retention"))
+        retaining.measure_before(toy_loaded(seed=len(text)))
+        saved = Report.load(tmp_path / run / "reports" / "retention" / "mine.base.jsonl")
+        assert retaining.known == {"mine": saved}
+        return saved, [line for line in show.lines if "known from an earlier run: mine" in line]
+
+    first, told = asked("a")
+    assert not told
+    again, told = asked("b")
+    assert told
+    assert (again.items, again.summary) == (first.items, first.summary)
+    assert not asked("c", text="quick")[1], "other rows, another model"
+    assert not asked("d", limit=1)[1], "another setting"
+    for kept in (tmp_path / "home" / "retention").iterdir():
+        kept.write_bytes(kept.read_bytes()[:-9])
+    torn, told = asked("e")
+    assert not told
+    assert torn.summary == first.summary
 
 
 def test_a_probe_that_is_not_there_is_said_before_anything_else(desk: Desk) -> None:

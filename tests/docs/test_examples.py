@@ -23,8 +23,8 @@ BASH = [(block.place, line) for block in blocks("bash") for line in block.text.s
 NEEDS_MODEL = [block for block in blocks("python") if "etude.load(" in block.text]
 NEEDS_SERVER = [block for block in blocks("python") if "open_endpoint(" in block.text]
 DEFINES = [block for block in blocks("python") if block not in (*NEEDS_MODEL, *NEEDS_SERVER)]
-RUN_FILES = [block for block in blocks("yaml") if "model:" in block.text]
-TASKS = [block for block in blocks("yaml") if "metric:" in block.text]
+TASKS = [block for block in blocks("yaml") if block.text.startswith("name:")]
+RUN_FILES = [block for block in blocks("yaml") if "model:" in block.text and block not in TASKS]
 
 
 def named(found: list[Block]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,7 @@ def _task_report(arguments: Namespace) -> tuple[Report, Task]:
     if unread := [name for name, given in only.items() if given]:
         raise EtudeError("only --harness reads it", where=", ".join(unread))
     task = load_task(arguments.task)  # a mistake in the task file is said before the model is loaded
+    _tell_power(task, arguments.limit)
     from etude.cycle.subjects import open_subject
     from etude.evaluation.harness import evaluate
 
@@ -95,6 +97,16 @@ def _task_report(arguments: Namespace) -> tuple[Report, Task]:
             subject, task, batch_rows=arguments.batch_rows, limit=arguments.limit, on_progress=on_progress
         )
     return report, task
+
+
+def _tell_power(task: Task, limit: int | None) -> None:
+    """Before anything is asked: what a comparison on these items could show."""
+    from etude.comparison.plan import detectable_line, worst_case
+    from etude.evaluation.harness import num_items
+
+    items = num_items(task, limit=limit)
+    if task.metric.asks != "texts" and items > 1:
+        print(detectable_line(task.name, items, worst_case()), file=sys.stderr)
 
 
 def _harness_reports(arguments: Namespace) -> list[Report]:

@@ -72,7 +72,7 @@ def _memorization(arguments: Namespace) -> int:
     from etude.cli.terminal import quiet_libraries, say
     from etude.cli.train import OnTerminal
     from etude.comparison.epochs import advice, epochs_of
-    from etude.cycle.memorization import memorization_of
+    from etude.cycle.memorization import memorization_of, note_memorization
     from etude.runs.directory import open_run
 
     if arguments.rows < 1:
@@ -85,6 +85,8 @@ def _memorization(arguments: Namespace) -> int:
     epochs = epochs_of(entries)
     for line in (*_recited(found), *map(_secret, exposed), *map(_epoch, epochs), advice(epochs)):
         say(line)
+    note_memorization(run, found, exposed)
+    say(f"on the page: {run.page}")
     return 0
 
 

@@ -29,7 +29,8 @@ class Gate:
     """One condition: `task` with `better_by` or `no_worse_than`, or `figure` with `at_most`."""
 
     task: str | None = None
-    """The task whose reports decide; for figures of answers, the task whose answers count."""
+    """The task whose reports decide, or a retention probe as `retention.NAME`; for figures of answers, the task whose
+    answers count."""
     metric: str | None = None
     """Another item score than the task's primary one."""
     better_by: float | None = None

@@ -64,7 +64,7 @@ def pair(
     first = tuned[0]
     indexed = [{item.id: item for item in report.items} for report in (*tuned, *base)]
     _refuse_unlike([*tuned, *base], indexed, len(tuned), metric)
-    ids = list(indexed[0])
+    ids = [key for key, item in indexed[0].items() if metric in item.scores]
     scores = np.asarray([[items[key].scores[metric] for key in ids] for items in indexed])
     known = ~np.isnan(scores).any(axis=0)
     _refuse_gaps(first, int((~known).sum()), len(ids))
@@ -183,8 +183,12 @@ def _refuse_unlike(reports: Sequence[Report], indexed: Sequence[Items], num_tune
         doubled = len(report.items) - len(items)
         if doubled:
             problems.append(f"ids: {doubled} items of the {name} share their id with another")
-        if any(metric not in item.scores for item in report.items):
+        if not any(metric in item.scores for item in report.items):
             problems.append(f"metric: the {name}'s items have no {metric!r}; they have {_score_names(report)}")
+        elif odd := sum(
+            (metric in item.scores) != (metric in mine[key].scores) for key, item in items.items() if key in mine
+        ):
+            problems.append(f"metric: {odd} items have {metric!r} in only one of the {names[0]} and the {name}")
         if report is not first:
             problems += _differences(first, report) + _unpaired(names[0], mine, name, items)
     if not all(report.items for report in reports):

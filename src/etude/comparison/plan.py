@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from etude.comparison.power import (
 )
 from etude.errors import EtudeError
 from etude.evaluation.intervals import clusters
-from etude.evaluation.report import Report
+from etude.evaluation.report import Report, is_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +124,30 @@ def assumed_from(base: Report, tuned: Report | None = None, *, discordance: floa
         )  # fmt: skip
     effect = design_effect(scores, number)
     return Assumed(discordance, float(scores.mean()), None, effect, f"the base's report{grouped}")
+
+
+def foreseen_gain(base: Report) -> str | None:
+    """The gain that a comparison with this base will show four times in five, in a line; None where nobody can know."""
+    import numpy as np
+
+    if len(base.items) < 2 or not is_share(base.metric, higher_is_better=base.higher_is_better):
+        return None
+    scores = np.asarray([item.scores[base.metric] for item in base.items])
+    known = scores[~np.isnan(scores)]
+    if len(known) == len(scores) and bool(np.isin(scores, (0, 1)).all()):
+        return detectable_line(base.task, len(scores), assumed_from(base))
+    spread = float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    assumed = Assumed(deviation=math.sqrt(2) * spread, says="as if the models' scores were independent")
+    return detectable_line(base.task, len(known), assumed) if spread else None
+
+
+def detectable_line(task: str, items: int, assumed: Assumed, level: float = 0.95) -> str:
+    """What so many items of a task can show, said before they are compared."""
+    found = plan(assumed, items=items, gains=(), level=level).detectable
+    shown = "no gain at all" if found is None else f"a gain of {100 * found:.1f} points"
+    return f"{task}: {items:,} items show {shown} four times in five ({assumed.says})"
+
+
+def worst_case() -> Assumed:
+    """Before anything is known of a share: a base at half, mistakes that have nothing to do with each other."""
+    return Assumed(base=0.5, says="at worst: a base score of 50 %, mistakes independent of each other")

@@ -196,7 +196,7 @@ def _lead(work: _Work) -> Finished:
         tasks, retaining = tasks_of(run_file), Retaining(measuring, probes_of(run_file))
         prepared = _prepared(work, [task for task, _ in tasks.values()])
         pairs = pairs_to_measure(run_file, prepared, [task for task, _ in tasks.values()])
-        refuse_unknown(run_file.gates, [*tasks, *own_tasks(run_file, pairs)])
+        refuse_unknown(run_file.gates, [*tasks, *own_tasks(run_file, pairs, retaining.probes)])
     with work.phase("foresee"):
         foreseen = _foreseen(run_file, prepared, show)
     with work.phase("load"):
@@ -228,7 +228,7 @@ def _lead(work: _Work) -> Finished:
             after["reward"] = measured_reward(heldout, run, policy.name, base=False, beside=before["reward"])
     with work.phase("measure gap"):
         gap = None if run_file.objective.online else gap_of(policy, prepared, run_file.objective, show)
-    verdicts, gates = compared(run_file, run, before, after, training_seconds=work.seconds["train"])
+    verdicts, gates = compared(run_file, run, before, after, retaining.both, training_seconds=work.seconds["train"])
     save_verdicts(run.verdict_file, verdicts, gap, gates)
     manifest = _noted(work, manifest, trained, actual)
     manifest.save(run.path)

@@ -12,7 +12,6 @@ from etude.config import RunFile
 from etude.cycle.measure import Measuring, measure
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError
-from etude.evaluation.intervals import mean_interval
 from etude.evaluation.preferences import PREFERENCE, pair_summary, scored_pairs
 from etude.evaluation.report import ItemResult, Report
 from etude.evaluation.tasks import Task
@@ -80,10 +79,11 @@ def _report(pairs: Sequence[Sample], model: LoadedModel, name: str) -> Report:
                 answer=rejected,
                 scores=one.scores,
                 details=one.details,
+                weight=sample.weight,
                 prompt_tokens=_answer_start(sample.rows[0]),
             )
         )
-    summary = pair_summary(scored, has_rewards=model.value_head is not None)
+    summary = pair_summary(scored, [sample.weight for sample in pairs], has_rewards=model.value_head is not None)
     rows = "\n".join(f"{sample.id} {sample.rows[0].tokens} {sample.rows[1].tokens}" for sample in pairs)
     return Report(
         task=HELDOUT_PAIRS,
@@ -93,7 +93,7 @@ def _report(pairs: Sequence[Sample], model: LoadedModel, name: str) -> Report:
         items=tuple(items),
         summary=summary.scores,
         data_sha256=sha256(rows.encode()).hexdigest(),
-        intervals={name: mean_interval([one.scores[name] for one in scored]) for name in scored[0].scores},
+        intervals=summary.intervals,
         tables=summary.tables,
     )
 

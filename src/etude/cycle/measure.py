@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etude import durable
+from etude.comparison.plan import foreseen_gain
 from etude.config import RunFile
 from etude.cycle.show import Show
 from etude.errors import ConfigError, EtudeError
@@ -75,6 +76,8 @@ def measure(measuring: Measuring, subject: Subject, tasks: Mapping[str, TaskRows
         report.save(path)
         reports[name] = report
         measuring.show.say(f"{name}, {which}: {report.metric} {report.summary[report.metric]:.4g}")
+        if base and not measuring.retention and (foreseen := foreseen_gain(report)):
+            measuring.show.say(foreseen)
     return reports
 
 

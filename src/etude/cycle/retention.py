@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from etude import durable
 from etude.batch import Sample, TokenRow
 from etude.comparison.retention import Drift, Retention
 from etude.comparison.verdict import compare_all
 from etude.config import RunFile
+from etude.cycle.known_bases import keep_report, kept_at, known_report
 from etude.cycle.measure import Measuring, TaskRows, measure, named_tasks
 from etude.data.prepare import Prepared
 from etude.data.read import read
@@ -18,7 +20,7 @@ from etude.data.render import Renderer
 from etude.evaluation.drift import drift
 from etude.evaluation.report import Report
 from etude.evaluation.retention import FOLDER, probe_file
-from etude.models.loaded import Subject
+from etude.models.loaded import LoadedModel
 from etude.records import Text
 from etude.techniques.policy import Policy
 
@@ -40,13 +42,38 @@ class Retaining:
     probes: Mapping[str, TaskRows]
     known: dict[str, Report] = field(default_factory=dict)
     """The base's reports."""
+    after: dict[str, Report] = field(default_factory=dict)
+    """The tuned model's."""
     seconds: float = 0.0
     """What measuring has taken so far."""
 
-    def measure_before(self, model: Subject) -> None:
-        """Asks the base."""
+    @property
+    def both(self) -> dict[str, tuple[Report, Report]]:
+        """Each probe's (tuned, base) reports, once both are there."""
+        return {name: (report, self.known[name]) for name, report in self.after.items() if name in self.known}
+
+    def measure_before(self, model: LoadedModel) -> None:
+        """Asks the base what no earlier run has asked it."""
+        if not self.probes:
+            return
         started = time.monotonic()
-        self.known = self._asked(model, base=True)
+        evaluation = self.measuring.evaluation
+        kept = {
+            name: kept_at(model, task, rows, limit=evaluation.limit, batch_rows=evaluation.batch_rows)
+            for name, (task, rows) in self.probes.items()
+        }
+        found = {name: report for name, place in kept.items() if (report := known_report(place, model)) is not None}
+        for name, report in found.items():
+            place = self.measuring.run.report(name, base=True, retention=True)
+            durable.make_directory(place.parent, exist_ok=True)
+            report.save(place)
+        if found:
+            self.measuring.show.say(f"retention of the base is known from an earlier run: {', '.join(found)}")
+        rest = {name: probe for name, probe in self.probes.items() if name not in found}
+        asked = measure(replace(self.measuring, retention=True), model, rest, base=True) if rest else {}
+        for name, report in asked.items():
+            keep_report(kept[name], report)
+        self.known = {name: found[name] if name in found else asked[name] for name in self.probes}
         self.seconds += time.monotonic() - started
 
     def measure_after(self, policy: Policy, prepared: Prepared) -> Retention | None:
@@ -54,8 +81,8 @@ class Retaining:
         if not self.probes:
             return None
         started = time.monotonic()
-        after = self._asked(policy, base=False)
-        verdicts = compare_all([(after[name], self.known[name]) for name in after])
+        self.after = measure(replace(self.measuring, retention=True), policy, self.probes, base=False)
+        verdicts = compare_all(list(self.both.values()))
         drifts = tuple(Drift.of(one) for one in _drifts(self.measuring, policy, prepared))
         self.seconds += time.monotonic() - started
         found = Retention(tuple(verdicts), drifts, round(self.seconds, 3))
@@ -66,11 +93,6 @@ class Retaining:
             between = f"{one.low:.4f} to {one.high:.4f}"
             self.measuring.show.say(f"drift on {one.on}: {one.nats:.4f} nats a token from the base ({between})")
         return found
-
-    def _asked(self, subject: Subject, *, base: bool) -> dict[str, Report]:
-        if not self.probes:
-            return {}
-        return measure(replace(self.measuring, retention=True), subject, self.probes, base=base)
 
 
 def _drifts(measuring: Measuring, policy: Policy, prepared: Prepared) -> list[Report]:

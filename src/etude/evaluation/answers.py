@@ -12,7 +12,7 @@ from etude.data.reasoning import without_reasoning
 from etude.data.render import Renderer
 from etude.evaluation.intervals import mean_interval
 from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, too_long
-from etude.evaluation.metrics.base import Answered, Metric, Scored, Summary
+from etude.evaluation.metrics.base import Answered, Metric, Scored, Summary, common_scores
 from etude.evaluation.report import ItemResult, Report
 from etude.records import Prompt
 from etude.sampling.options import SampleOptions
@@ -140,6 +140,6 @@ def score_intervals(
     scored: Sequence[Scored], summary: Summary, groups: Sequence[str | None]
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of every mean of item scores, and those that the metric has of its own."""
-    names = scored[0].scores
+    names = common_scores([item.scores for item in scored])
     means = {name: mean_interval([item.scores[name] for item in scored], groups=groups) for name in names}
     return {**means, **summary.intervals}

@@ -16,7 +16,7 @@ from etude.evaluation.pairs import score_pairs
 from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task, as_task
 from etude.evaluation.texts import score_texts
-from etude.records import Conversation, Preference, Text
+from etude.records import Conversation, Preference, Prompt, Text
 
 if TYPE_CHECKING:
     from etude.models.loaded import Subject
@@ -60,6 +60,13 @@ def check_rows(task: Task) -> str:
     if task.metric.asks == "choices":
         return questions_of(task)[0].sha256
     return read_rows(task, (Conversation, Text) if task.metric.asks == "texts" else Preference).sha256
+
+
+def num_items(task: Task, *, limit: int | None = None) -> int:
+    """How many items would be asked, without a model."""
+    kind = {"texts": (Conversation, Text), "pairs": (Preference,)}.get(task.metric.asks, (Prompt,))
+    there = len(read_rows(task, kind).rows)
+    return min([there, *(most for most in (task.limit, limit) if most is not None)])
 
 
 def asked(task: Task, *, limit: int | None = None) -> dict[str, Any]:

@@ -147,6 +147,8 @@ def _report(
     metric = next(iter(items[0].scores))
     directions = found.get("higher_is_better", {}).get(task, {})
     higher = metric not in PER_UNIT.values() and bool(directions.get(metric, True))
+    weights = [item.weight for item in items]
+    uneven = None if all(weight == 1 for weight in weights) else weights
     documents = [one["doc_hash"] for number in sorted(by_document) for one in by_document[number][:1]]
     return Report(
         task=task,
@@ -158,10 +160,7 @@ def _report(
         data_sha256=hashlib.sha256("\n".join(documents).encode()).hexdigest(),
         higher_is_better=higher,
         settings=_settings(task, found, options, version),
-        intervals={
-            name: mean_interval([item.scores[name] for item in items], [item.weight for item in items])
-            for name in items[0].scores
-        },
+        intervals={name: mean_interval([item.scores[name] for item in items], uneven) for name in items[0].scores},
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,14 @@ class Memorization:
     copied_train: Share
     """Continuations in which some eight tokens in a row stand in another row's training answer too."""
     copied_heldout: Share
+
+    def as_dict(self) -> dict[str, dict[str, int]]:
+        """JSON-able; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Mapping[str, int]]) -> Memorization:
+        return cls(**{name: Share(**share) for name, share in values.items()})
 
     @property
     def memorizes(self) -> bool:

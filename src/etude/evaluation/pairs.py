@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from etude.data.render import Renderer
-from etude.evaluation.answers import score_intervals
 from etude.evaluation.items import item_id, read_rows, refuse, settings_of, shown, too_long
 from etude.evaluation.preferences import PREFERENCE, pair_summary, scored_pairs
 from etude.evaluation.report import ItemResult, Report
@@ -35,12 +34,14 @@ def score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnPro
             answer=shown(pair.rejected),
             scores=one.scores,
             details=one.details,
+            weight=pair.weight,
             prompt_tokens=chosen.answer_start,
             group=pair.group,
         )
         for pair, (chosen, _), one in zip(pairs, rendered, scored, strict=True)
     )
-    summary = pair_summary(scored, has_rewards=model.value_head is not None)
+    weights, groups = [pair.weight for pair in pairs], [pair.group for pair in pairs]
+    summary = pair_summary(scored, weights, groups, has_rewards=model.value_head is not None)
     return Report(
         task=task.name,
         metric=PREFERENCE,
@@ -51,6 +52,6 @@ def score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnPro
         data_sha256=records.sha256,
         template_sha256=renderer.template_sha256,
         settings=settings_of(task),
-        intervals=score_intervals(scored, summary, [pair.group for pair in pairs]),
+        intervals=summary.intervals,
         tables=summary.tables,
     )

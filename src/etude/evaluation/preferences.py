@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from etude.batch import TokenRow
+from etude.evaluation.intervals import mean_interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,15 +63,28 @@ def scored_pairs(
     return scored
 
 
-def pair_summary(scored: Sequence[Scored], *, has_rewards: bool) -> Summary:
-    """Means; for rewards also how far they are to be trusted."""
-    from etude.evaluation.metrics.base import Summary, means
+def pair_summary(
+    scored: Sequence[Scored], weights: Sequence[float], groups: Sequence[str | None] | None = None, *, has_rewards: bool
+) -> Summary:
+    """Weighted means with their intervals; for rewards also how far they are to be trusted.
 
-    scores, tables = means(scored), {}
+    `weights` are what the rows count: less where people disagreed.
+    """
+    from etude.evaluation.metrics.base import Summary
+
+    uneven = None if all(weight == 1 for weight in weights) else weights
+    values = {name: [one.scores[name] for one in scored] for name in scored[0].scores}
+    scores = {name: _weighted(found, weights) for name, found in values.items()}
+    intervals = {name: mean_interval(found, uneven, groups=groups) for name, found in values.items()}
+    tables = {}
     if has_rewards:
         tables["calibration"] = calibration(scored)
         scores["calibration_error"] = calibration_error(tables["calibration"])
-    return Summary(scores, tables)
+    return Summary(scores, tables, intervals)
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
+    return math.fsum(value * weight for value, weight in zip(values, weights, strict=True)) / math.fsum(weights)
 
 
 def _num_learned(row: Row) -> int:

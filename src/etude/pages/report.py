@@ -13,6 +13,7 @@ from etude import durable
 from etude.pages import facts, verdicts
 from etude.pages.figures import Curve, before_and_after, loss_curves, trend
 from etude.pages.live import live_drawing, live_section
+from etude.pages.memorization import memorization_section
 from etude.pages.retention import retention_section
 from etude.pages.run_files import RunFiles, read_run_files
 from etude.pages.svg import Draw, picture, png
@@ -66,6 +67,7 @@ def render(run: RunFiles) -> str:
             live=live_section(run),
             tasks=[task_section(task, place) for place, task in enumerate(run.tasks)],
             overfitting=verdicts.overfitting(run.gap) if run.gap else None,
+            memorized=memorization_section(run),
             data_facts=facts.data_facts(run),
             data_notes=facts.data_notes(run),
             examples=facts.examples(run),

@@ -83,6 +83,8 @@ class RunFiles:
     gates: tuple[GateResult, ...]
     notices: tuple[str, ...]
     retention: Retention | None = None
+    memorization: Mapping[str, Any] = field(default_factory=dict)
+    """What was found of what the model recites; empty where nobody asked."""
     looks: tuple[Mapping[str, Any], ...] = ()
     """Answers to the task that was asked during training, look by look."""
 
@@ -121,6 +123,7 @@ def read_run_files(folder: Path) -> RunFiles:
         notices=tuple(notices),
         retention=retention,
         looks=_looks(run.answers_file, notices),
+        memorization=_data(run.memorization_file, notices) if run.memorization_file.exists() else {},
     )
 
 

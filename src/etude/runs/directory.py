@@ -54,6 +54,11 @@ class RunDirectory:
         return self.path / "answers.jsonl"
 
     @property
+    def memorization_file(self) -> Path:
+        """What the model recites of its training rows, once that was asked."""
+        return self.path / "memorization.json"
+
+    @property
     def quarantine_file(self) -> Path:
         """Rows that could not be used."""
         return self.path / "quarantine.jsonl"

@@ -34,7 +34,7 @@ def metric_of(folder: Path, **settings: object) -> Metric:
 
 def judged_by(url: str, folder: Path, **judge: object) -> Metric:
     (folder / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PEOPLE))
-    endpoint = {"url": url, "model": "toy", "tries": 1}
+    endpoint = {"url": url, "model": "toy", "tries": 1, "cache": "kept"}
     return metric_of(folder, metric="judge", judge={"endpoint": endpoint, **judge}, agreement="people.jsonl")
 
 
@@ -76,7 +76,7 @@ def test_a_grading_judge_and_replies_that_are_lost(tmp_path: Path) -> None:
     with chat_server(says=says) as server:
         metric = judged_by(server.url, tmp_path)
         server.script.append(Told(status=400, body=b"{}"))
-        scored = metric.scores([Answered("Legs?", "four", "")] * 12)
+        scored = metric.scores([Answered(f"Legs? {number}", "four", "") for number in range(12)])
         values = [one.scores["judged"] for one in scored]
         assert sum(map(math.isnan, values)) == 1
         summary = metric.summarize(scored, [""] * 12)

@@ -102,11 +102,16 @@ class Metric(Kind):
 def means(scored: Sequence[Scored]) -> dict[str, float]:
     """The mean of every score over the items; those without one (NaN) are left out and counted as `missing`."""
     found, missing = {}, 0
-    for name in scored[0].scores:
+    for name in common_scores([item.scores for item in scored]):
         known = [item.scores[name] for item in scored if not math.isnan(item.scores[name])]
         missing = max(missing, len(scored) - len(known))
         found[name] = sum(known) / len(known) if known else math.nan
     return {**found, "missing": float(missing)} if missing else found
+
+
+def common_scores(scores: Sequence[Mapping[str, float]]) -> list[str]:
+    """The scores that every item has; some may be of a part of the items alone."""
+    return [name for name in scores[0] if all(name in one for one in scores)]
 
 
 def plain_settings(options: Any) -> Any:

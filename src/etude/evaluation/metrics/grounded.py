@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from etude.evaluation.metrics.base import Answered, Metric, Problem, Scored, plain_settings
-from etude.evaluation.metrics.judge import judge_beside
+from etude.evaluation.metrics.base import Answered, Metric, Problem, Scored
+from etude.evaluation.metrics.judge import judge_beside, judge_settings
 from etude.evaluation.metrics.words import sentences, words
 from etude.sampling.rewards.options import JudgeOptions
 
@@ -62,7 +62,7 @@ class Grounded(Metric):
         return self if self.judge is None else replace(self, judge=judge_beside(self.judge, folder))
 
     def settings(self) -> dict[str, Any]:
-        return {"support": self.support, "judge": None if self.judge is None else plain_settings(self.judge)}
+        return {"support": self.support, "judge": None if self.judge is None else judge_settings(self.judge)}
 
     def scores(self, answered: Sequence[Answered]) -> list[Scored]:
         """By words, and by the judge if there is one. Raises EtudeError: it cannot be asked, or says nothing."""

@@ -43,7 +43,7 @@ class Judged(Metric):
 
     def settings(self) -> dict[str, Any]:
         people = None if self.agreement is None else file_identity(Path(self.agreement))
-        return {"judge": plain_settings(self.judge), "agreement": people, "agreement_rows": self.agreement_rows}
+        return {"judge": judge_settings(self.judge), "agreement": people, "agreement_rows": self.agreement_rows}
 
     def scores(self, answered: Sequence[Answered]) -> list[Scored]:
         """
@@ -86,6 +86,16 @@ def judge_beside(judge: JudgeOptions, folder: Path) -> JudgeOptions:
         cache = str(folder / Path(judge.endpoint.cache).expanduser())
         return replace(judge, endpoint=replace(judge.endpoint, cache=cache))
     return judge
+
+
+def judge_settings(judge: JudgeOptions) -> dict[str, Any]:
+    """What its judgements depend on; where answers are kept and how patiently it is asked do not count."""
+    held: dict[str, Any] = plain_settings(judge)
+    if judge.endpoint is not None:
+        held["endpoint"] = {name: held["endpoint"][name] for name in ("url", "model", "max_tokens", "temperature")}
+    if judge.model is not None:
+        held["model"] = Path(judge.model).name if Path(judge.model).is_absolute() else judge.model
+    return held
 
 
 def _compared(primary: str, first: float, second: float) -> Scored:
