@@ -46,6 +46,7 @@ ALONE = {
     "data-quality": ("bench.data_quality", "near copies and rendering against datasets.map; a million rows"),
     "meaning": ("bench.meaning", "paraphrases that cleaning sees with an embedding model and without"),
     "data-audit": ("bench.data_audit", "audits as files grow, and planted wrong labels that they find"),
+    "iterate": ("bench.iterate", "what `etude iterate` recovers of classes that were cut to two rows"),
     "gpu": ("bench.gpu", "the same on a GPU"),
 }
 """Modules with `main()`; those that are not there are not listed."""

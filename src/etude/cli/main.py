@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("etude.cli.train", "fine-tune as a run file says, and measure before and after"),
     "sweep": ("etude.cli.sweep", "search over settings of a run file, or find a learning rate"),
     "evaluate": ("etude.cli.evaluate", "measure a model or a run on a task"),
+    "iterate": ("etude.cli.iterate", "improve a run where it fails: explain, propose rows, add, train again"),
     "power": ("etude.cli.power", "before evaluating: the gain that so many items can show"),
     "compare": ("etude.cli.compare", "two reports, paired: better, worse, equivalent, or not enough evidence"),
     "report": ("etude.cli.report", "gain against forgetting of several runs; what one run has memorised"),

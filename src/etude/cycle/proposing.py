@@ -1,0 +1,198 @@
+"""Rows that might help where a run fails: from a pool that the user has, and from a model that writes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from etude import durable
+from etude.cycle.show import Show
+from etude.data.audit.example import Sample, example
+from etude.data.audit.vectors import Embed
+from etude.data.inputs import Reading, open_inputs
+from etude.data.leaks import LeakFinder
+from etude.data.options import DataOptions
+from etude.data.read import read
+from etude.data.sides import Sides, sides
+from etude.data.synthesis.asking import Asked
+from etude.data.synthesize import Synthesize
+from etude.data.work import work
+from etude.data.write import columns_for
+from etude.diagnosis.explaining import failures
+from etude.diagnosis.explanation import Explanation, Slice
+from etude.diagnosis.nearest import TrainingRow, space_of
+from etude.diagnosis.proposing import Quota, chosen, quotas
+from etude.errors import DataError
+from etude.evaluation.report import Report
+from etude.records import Conversation, Record
+
+MOST_POOL_ROWS = 50_000
+"""Rows of a pool that are compared with the items, drawn evenly from all."""
+NGRAM, ALIKE = 13, 0.8
+"""What counts as giving an item away: so many words in a row, or prompts so alike."""
+FOR = "proposed_for"
+FROM = "proposed_from"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where rows may come from."""
+
+    pool: str | None
+    data: DataOptions
+    """How the pool's rows are read: as training rows are."""
+    asked: Asked | None
+    """Who writes rows that the pool lacks."""
+    items: Sequence[Sides]
+    """Everything that is evaluated, both parts; rows that give one away are not proposed."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Rows to add, as JSON values, each with the slice that it is for."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    left_out: Mapping[str, int]
+    """Rows of the pool that were passed over, by reason."""
+
+    @property
+    def by_slice(self) -> dict[str, int]:
+        """How many rows are for which slice."""
+        return dict(Counter(str(row[FOR]) for row in self.rows))
+
+
+def propose(
+    explanation: Explanation,
+    report: Report,
+    sources: Sources,
+    show: Show,
+    *,
+    budget: int,
+    train: Path,
+    folder: Path,
+    embed: Embed | None = None,
+) -> Proposal:
+    """Rows for the slices that are worse, at most `budget`; `train` is what is learned from already."""
+    wanted = quotas(explanation.worse, budget)
+    known = {_said(json.loads(line)) for line in train.read_text(encoding="utf-8").splitlines()}
+    rows: list[Mapping[str, Any]] = []
+    left_out: Counter[str] = Counter()
+    lacking = {quota.slice.name: quota.rows for quota in wanted}
+    if sources.pool is not None and wanted:
+        rows, lacking = _from_pool(wanted, report, sources, known, left_out, embed, show)
+    if sources.asked is not None:
+        for quota in wanted:
+            if lacking.get(quota.slice.name) and quota.slice.nearest:
+                rows += _written(quota.slice, lacking[quota.slice.name], explanation, sources, left_out, folder)
+    return Proposal(tuple(rows), dict(left_out))
+
+
+def write_proposal(proposal: Proposal, path: Path) -> None:
+    """The rows as a file that a person may read and shorten before saying yes."""
+    durable.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in proposal.rows))
+
+
+def read_proposal(path: Path) -> Proposal:
+    """What stands in the file now."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return Proposal(tuple(json.loads(line) for line in lines if line.strip()), {})
+
+
+def _from_pool(
+    wanted: Sequence[Quota], report: Report, sources: Sources, known: set[str], left_out: Counter[str],
+    embed: Embed | None, show: Show,
+) -> tuple[list[Mapping[str, Any]], dict[str, int]]:  # fmt: skip
+    candidates = _candidates(sources, known, left_out, show)
+    items = [item for item in report.items if not math.isnan(item.scores[report.metric])]
+    places = {item.id: place for place, item in enumerate(items)}
+    training = [TrainingRow(record.origin, one.asked, one.answer) for record, one in candidates]
+    space = space_of([item.prompt for item in items], training, embed, seed=sources.seed)
+    wrong, _ = failures([item.scores[report.metric] for item in items], higher_is_better=report.higher_is_better)
+    failed = {item.id for item, is_wrong in zip(items, wrong, strict=True) if is_wrong}
+    ranked = {}
+    for quota in wanted:
+        own, among = quota.slice.item_ids, _with_label(quota.slice, training)
+        asked = [places[name] for name in own if among is not None or name in failed]
+        order = space.ranked(asked, among)
+        ranked[quota.slice.name] = [row for row, _, items in order if items or among is not None]
+    picked, lacking = chosen(wanted, ranked)
+    rows: list[Mapping[str, Any]] = [
+        {**columns_for(candidates[row][0]), FOR: name, FROM: str(candidates[row][0].origin)} for row, name in picked
+    ]
+    return rows, lacking
+
+
+def _with_label(one: Slice, training: Sequence[TrainingRow]) -> list[int] | None:
+    """Of a label's slice the rows with that label; None where any row may do."""
+    if one.training_rows is None:
+        return None
+    label = one.value.strip().casefold()
+    return [place for place, row in enumerate(training) if row.answer.strip().casefold() == label]
+
+
+def _candidates(
+    sources: Sources, known: set[str], left_out: Counter[str], show: Show
+) -> list[tuple[Record, TrainingRow]]:
+    """The pool's rows that are new and give no item away; an even sample of very many."""
+    data = sources.data
+    records = read(
+        str(sources.pool), (Conversation,), format=data.format, columns=data.columns, system=data.system,
+        max_bad_share=data.max_bad_share, streams=True,
+    )  # fmt: skip
+    sample = Sample(MOST_POOL_ROWS, sources.seed)
+    with show.progress("reading the pool") as on_progress:
+        for number, record in enumerate(records, start=1):
+            if _said(columns_for(record)) in known:
+                left_out["learned from already"] += 1
+            else:
+                sample.take(example(record, {}))
+            if number == len(records) or not number % 1000:
+                on_progress(number, len(records))
+    held = sample.finish()
+    finder = LeakFinder(sources.items, ngram=NGRAM, threshold=ALIKE)
+    for one in held:
+        finder.take(sides(one.record))
+    leaks = finder.finish()
+    left_out["gives an evaluation item away"] += len(leaks)
+    return [
+        (one.record, TrainingRow(one.origin, one.question, one.answer))
+        for place, one in enumerate(held)
+        if place not in leaks
+    ]
+
+
+def _said(columns: Mapping[str, Any]) -> str:
+    """What a row of messages says, to know it again."""
+    messages = columns.get("messages") or ()
+    return "\n".join(f"{message['role']}: {message['content']}".strip().casefold() for message in messages)
+
+
+def _written(
+    one: Slice, number: int, explanation: Explanation, sources: Sources, left_out: Counter[str], folder: Path
+) -> list[Mapping[str, Any]]:
+    """New rows like the slice's nearest ones; none where no written row passes the checks."""
+    assert explanation.train is not None
+    reading = Reading(format=explanation.reading["format"], columns=explanation.reading["columns"])
+    inputs = replace(open_inputs([explanation.train], reading), only=frozenset(one.seeds))
+    options = Synthesize(rows=number, known_answers=one.has_rows_of_its_label, seed=sources.seed)
+    output = folder / f"made-{len(list(folder.glob('made-*.jsonl')))}.jsonl"
+    try:
+        work(inputs, options, output, asked=sources.asked)
+    except DataError:
+        left_out[f"written for {one.name}, none passed"] += number
+        return []
+    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    finder = LeakFinder(sources.items, ngram=NGRAM, threshold=ALIKE)
+    for row in rows:
+        finder.take(Sides(row["messages"][-2]["content"], row["messages"][-1]["content"]))
+    leaks = finder.finish()
+    left_out["written, gives an evaluation item away"] += len(leaks)
+    return [
+        {**row, FOR: one.name, FROM: str(row["augmented_from"])} for place, row in enumerate(rows) if place not in leaks
+    ]
