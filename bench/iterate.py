@@ -1,8 +1,11 @@
 """Does `etude iterate` find what was taken away? BANKING77 with some classes cut to two rows, the rest as a pool.
 
-Sixteen classes, thirty rows each, but two rows of each of four classes; everything else of the training file is the
-pool. Three retrainings at most, 60 rows each. What was lost is the accuracy of a run on thirty rows of every class
-minus that of the weakened run; both, and every iteration, are measured on the half of the queries that steers nothing.
+Twenty classes, forty rows each, but two rows of each of four classes; everything else of the training file is the pool.
+Three retrainings at most, 100 rows each. What was lost is the accuracy of a run on forty rows of every class minus that
+of the weakened run; both, and every iteration, are measured on the half of the queries that steers nothing.
+
+With ETUDE_BENCH_MODEL=tiny the model is one of two layers that knows nothing before its rows (minutes on a busy core);
+otherwise it is SmolLM2-135M-Instruct with LoRA (half an hour on a free one).
 """
 
 from __future__ import annotations
@@ -27,13 +30,19 @@ from etude.runs.directory import RunDirectory, is_run
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ETUDE_DATA", ROOT.parent / "shared" / "data")) / "banking77"
-CLASSES, ROWS, WEAK, LEFT = 16, 30, 4, 2
+CLASSES, ROWS, WEAK, LEFT = 20, 40, 4, 2
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 COLUMNS = '{prompt: "Classify the banking query into its intent.\\nQuery: {text}", completion: "{category}"}'
 TASK = f"name: banking\ndata: test.csv\ncolumns: {COLUMNS}\nmetric: label\nmax_new_tokens: 20\n"
-RUN = f"""model: smollm2-135m-instruct
+LORA = "{kind: lora, rank: 16, alpha: 32}\ntraining: {epochs: 3, learning_rate: 1e-3"
+FULL = "full\ntraining: {steps: 400, learning_rate: 2e-3"
+RUN = f"""model: MODEL
 data: {{train: NAME.csv, columns: {COLUMNS}, holdout: 0.05, max_tokens: 256}}
-technique: {{kind: lora, rank: 16, alpha: 32}}
-training: {{epochs: 4, learning_rate: 1e-3, warmup_share: 0.05, batch_rows: 16, save_every: 20, keep_best: false}}
+technique: TECHNIQUE, warmup_share: 0.05, batch_rows: 16, save_every: 50, keep_best: false}}
 evaluation: {{tasks: [banking.task.yaml], batch_rows: 64, base: false, retention: [], drift_rows: 0}}
 output: OUTPUT
 """
@@ -61,10 +70,39 @@ def weakened(folder: Path) -> list[str]:
             writer.writeheader()
             writer.writerows(rows)
     (folder / "banking.task.yaml").write_text(TASK, encoding="utf-8")
+    tiny = os.environ.get("ETUDE_BENCH_MODEL") == "tiny"
+    if tiny:
+        make_tiny(folder / "tiny", [f"{row['text']} {row['category']}" for row in few])
     for name in ("few", "whole"):
         text = RUN.replace("NAME", name).replace("OUTPUT", str(folder / "runs" / name))
+        text = text.replace("MODEL", "./tiny" if tiny else "smollm2-135m-instruct")
+        text = text.replace("TECHNIQUE", FULL if tiny else LORA)
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return weak
+
+
+def make_tiny(folder: Path, texts: list[str]) -> None:
+    """A llama of two layers with random weights, and a tokenizer made from the texts."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    if (folder / "config.json").exists():
+        return
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=1200, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=SPECIAL[0], eos_token=SPECIAL[2])
+    fast.chat_template = CHATML
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(fast), hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=512, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).float().save_pretrained(folder)
+    fast.save_pretrained(folder)
 
 
 def whole_score(folder: Path, show: Show) -> Report:
@@ -84,7 +122,7 @@ def main() -> None:
 
     folder = Path(os.environ.get("ETUDE_BENCH_FOLDER", "build/bench/iterate"))
     weak, show = weakened(folder), OnTerminal()
-    options = IterateOptions(pool=str(folder / "pool.csv"), rows=60, iterations=3)
+    options = IterateOptions(pool=str(folder / "pool.csv"), rows=100, iterations=3)
     found = iterate(folder / "few.yaml", (), options, out=folder / "runs" / "few", show=show, accept=lambda *_: True)
     whole = whole_score(folder, show)
     print(f"weakened: {', '.join(weak)}\n")

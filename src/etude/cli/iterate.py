@@ -69,37 +69,35 @@ def run(arguments: Namespace) -> int:
 
 def _asked(path: Path, proposal: Proposal) -> bool | None:
     """The person's yes; None where nobody is at the terminal."""
-    print(f"\nproposed: {len(proposal.rows):,} rows, in {path}")
+    from etude.cli.terminal import say
+
+    say(f"\nproposed: {len(proposal.rows):,} rows, in {path}")
     for name, number in proposal.by_slice.items():
-        print(f"  {number:>5,}  for {name}")
+        say(f"  {number:>5,}  for {name}")
     for row in proposal.rows[:SHOWN]:
         said = " → ".join(" ".join(str(message["content"]).split())[-70:] for message in row["messages"][-2:])
-        print(f"  {said}")
+        say(f"  {said}")
     if not sys.stdin.isatty():
         return None
-    print("The file may be edited before you answer.")
+    say("The file may be edited before you answer.")
     return input(f"Add what stands in {path} and train again? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _tell(found: Iterated) -> None:
-    from etude.cli.terminal import console
-    from etude.pages.wording import interval, score
+    from etude.cli.terminal import say
+    from etude.pages.iterations import ends_of, score_of
 
-    for record in found.records:
-        is_share = record.higher_is_better
-        ends = interval(*record.steering_interval, is_share=is_share)
-        line = f"iteration {record.number}: {record.rows:,} rows, {score(record.steering, is_share=is_share)} ({ends})"
+    for one in found.records:
+        line = f"iteration {one.number}: {one.rows:,} rows, {score_of(one, one.steering)}"
+        line += f" ({ends_of(one, one.steering_interval)})"
         if not found.waits:
-            ends = interval(*record.final_interval, is_share=is_share)
-            line += f"; kept for the end: {score(record.final, is_share=is_share)} ({ends})"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"ended: {found.ended}", markup=False, soft_wrap=True)
+            line += f"; kept for the end: {score_of(one, one.final)} ({ends_of(one, one.final_interval)})"
+        say(line)
+    say(f"ended: {found.ended}")
     if found.waits:
-        console.print("read it, then give the same command with --yes, or at a terminal", markup=False)
+        say("read it, then give the same command with --yes, or at a terminal")
         return
     said = "the first training was the best" if found.verdict is None else found.verdict.sentence()
-    console.print(said, style="bold", markup=False, soft_wrap=True)
+    say(said, "bold")
     folder = found.page.parent
-    console.print(
-        f"page: {found.page}; best: iteration {found.best}, {folder / 'best.yaml'}", markup=False, soft_wrap=True
-    )
+    say(f"page: {found.page}; best: iteration {found.best}, {folder / 'best.yaml'}")

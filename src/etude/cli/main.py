@@ -11,6 +11,7 @@ from etude.errors import EtudeError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("etude.cli.quickstart", "the whole circle on a small data set that ships with Etude"),
+    "advise": ("etude.cli.advise", "prompt, retrieve or fine-tune? measures all, recommends one"),
     "check": ("etude.cli.check", "validate a run file: everything wrong with it at once"),
     "data": ("etude.cli.data", "look at data as the model will see it, clean it, divide it, mix it"),
     "label": ("etude.cli.label", "judge answers at the terminal: which of two is better, or how good one is"),

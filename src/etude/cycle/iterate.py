@@ -133,7 +133,7 @@ def iterate(
     if wrong := options.problems():
         raise Problems("iterate", [f"{name}: {what}" for name, what in wrong])
     task = _task(run_file, options)
-    folder = out or Path(f"{run_file.output}.iterations")
+    folder = (out or Path(f"{run_file.output}.iterations")).absolute()
     durable.make_directory(folder / "reports", exist_ok=True)
     _same_plan(folder, run_file, options, task)
     halves = halves_of(task, folder, final_share=options.final_share, seed=options.seed)
@@ -158,6 +158,10 @@ def _task(run_file: RunFile, options: IterateOptions) -> Task:
     """The task to steer by. Raises ConfigError: none, no such one, or an objective that does not imitate rows."""
     if Conversation not in run_file.objective.learns_from or run_file.objective.online:
         raise ConfigError("rows to imitate are what is added; this objective learns from others", where="objective")
+    if run_file.evaluation.live is not None and run_file.evaluation.live_rows == "task":
+        raise ConfigError(
+            "would look at items that are kept for the end", where="evaluation.live_rows", remedy="set it to heldout"
+        )
     known = {task.name: task for task in map(load_task, run_file.evaluation.tasks)}
     if not known:
         raise ConfigError("there is no task to steer by", where="evaluation.tasks", remedy="name a task file")

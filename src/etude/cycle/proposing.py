@@ -27,7 +27,7 @@ from etude.diagnosis.explaining import failures
 from etude.diagnosis.explanation import Explanation, Slice
 from etude.diagnosis.nearest import TrainingRow, space_of
 from etude.diagnosis.proposing import Quota, chosen, quotas
-from etude.errors import DataError
+from etude.errors import DataError, Problems
 from etude.evaluation.report import Report
 from etude.records import Conversation, Record
 
@@ -64,7 +64,7 @@ class Proposal:
     @property
     def by_slice(self) -> dict[str, int]:
         """How many rows are for which slice."""
-        return dict(Counter(str(row[FOR]) for row in self.rows))
+        return dict(Counter(str(row.get(FOR, "no slice")) for row in self.rows))
 
 
 def propose(
@@ -99,9 +99,21 @@ def write_proposal(proposal: Proposal, path: Path) -> None:
 
 
 def read_proposal(path: Path) -> Proposal:
-    """What stands in the file now."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return Proposal(tuple(json.loads(line) for line in lines if line.strip()), {})
+    """What stands in the file now. Raises Problems for lines that are no rows, which only a person can have written."""
+    rows, wrong = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line) if line.strip() else None
+        except ValueError as error:
+            wrong.append(f"line {number}: {error}")
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+        elif row is not None:
+            wrong.append(f"line {number}: is no row")
+    if wrong:
+        raise Problems(str(path), wrong)
+    return Proposal(tuple(rows), {})
 
 
 def _from_pool(

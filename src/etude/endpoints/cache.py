@@ -32,7 +32,7 @@ class AnswerCache:
         path = self._path(key)
         if not path.parent.exists():
             durable.make_directory(path.parent, exist_ok=True)
-        kept = {name: getattr(reply, name) for name in ("text", "finish", "tokens_asked", "tokens_answered")}
+        kept = {name: getattr(reply, name) for name in ("text", "finish", "tokens_asked", "tokens_answered", "seconds")}
         durable.write_json(path, kept, indent=None)
 
     def _path(self, key: str) -> Path:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +185,7 @@ class Endpoint:
             reserved.used(0, 0)
             return self._refused(status, headers, content)
         try:
-            reply = read_reply(content)
+            reply = replace(read_reply(content), seconds=round(time.monotonic() - started, 4))
         except ValueError as error:
             return _Again(self._shown(error))
         reserved.used(reply.tokens_asked or reserved.asked, reply.tokens_answered)

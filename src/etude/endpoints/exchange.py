@@ -62,6 +62,8 @@ class Reply:
     tokens_asked: int
     tokens_answered: int
     cached: bool = False
+    seconds: float | None = None
+    """From the request to its answer, in the try that succeeded; None where nobody took the time."""
 
 
 @dataclass(frozen=True, slots=True)

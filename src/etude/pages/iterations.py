@@ -34,7 +34,7 @@ def write_iterations(
     held = tuple(records)
     over, best = ended is not None, best_of(held)
     draw = _chart(held, over=over)
-    alt = f"{task}: " + ", ".join(f"iteration {one.number} {_score(one, one.steering)}" for one in held)
+    alt = f"{task}: " + ", ".join(f"iteration {one.number} {score_of(one, one.steering)}" for one in held)
     durable.write_bytes(folder / "iterations.png", png(draw, width=WIDTH, height=HEIGHT))
     page = folder / "iterations.html"
     text = environment_of_pages().get_template("iterations.html.jinja").render(
@@ -56,17 +56,19 @@ def write_iterations(
 def _headline(records: Sequence[IterationRecord], ended: str | None, verdict: Verdict | None) -> str:
     last = records[-1]
     if ended is None:
-        return f"After iteration {last.number}: {_score(last, last.steering)} on the items that steer"
+        return f"After iteration {last.number}: {score_of(last, last.steering)} on the items that steer"
     if verdict is None:
         return "The first training was the best; nothing was gained"
     return f"Iteration {best_of(tuple(records)).number} is {verdict.answer} on items that decided nothing"
 
 
-def _score(one: IterationRecord, value: float) -> str:
+def score_of(one: IterationRecord, value: float) -> str:
+    """A score of an iteration as people read it."""
     return score(value, is_share=is_share(one.metric, higher_is_better=one.higher_is_better))
 
 
-def _ends(one: IterationRecord, ends: tuple[float, float]) -> str:
+def ends_of(one: IterationRecord, ends: tuple[float, float]) -> str:
+    """The interval of such a score."""
     return interval(*ends, is_share=is_share(one.metric, higher_is_better=one.higher_is_better))
 
 
@@ -75,8 +77,8 @@ def _row(one: IterationRecord, *, over: bool, is_best: bool) -> dict[str, object
         "number": one.number,
         "rows": one.rows,
         "added": "; ".join(f"{name} {count}" for name, count in one.added.items()),
-        "steering": f"{_score(one, one.steering)} ({_ends(one, one.steering_interval)})",
-        "final": f"{_score(one, one.final)} ({_ends(one, one.final_interval)})" if over else "",
+        "steering": f"{score_of(one, one.steering)} ({ends_of(one, one.steering_interval)})",
+        "final": f"{score_of(one, one.final)} ({ends_of(one, one.final_interval)})" if over else "",
         "worse": ", ".join(one.worse),
         "seconds": duration(one.seconds),
         "is_best": is_best,

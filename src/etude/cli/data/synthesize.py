@@ -62,7 +62,7 @@ def _seeds_of_slice(named: str) -> tuple[Inputs, bool]:
     Raises:
         EtudeError: no such explanation or slice, or none of the rows is known.
     """
-    from etude.cli.terminal import console, progress
+    from etude.cli.terminal import progress, say
     from etude.data.inputs import Reading, open_inputs
     from etude.diagnosis.explanation import load_explanation
 
@@ -79,7 +79,7 @@ def _seeds_of_slice(named: str) -> tuple[Inputs, bool]:
     reading = Reading(format=found.reading["format"], columns=found.reading["columns"])
     inputs = replace(open_inputs([found.train], reading, progress=progress), only=frozenset(one.seeds))
     text = f"{name}: {len(one.seeds)} of the training rows in {found.train} are the seeds"
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(text)
     return inputs, one.has_rows_of_its_label
 
 

@@ -1,0 +1,197 @@
+"""From measured arms to a recommendation in plain words. Pure: the same arms give the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from etude.advice.arms import Arm, break_even, total_cost
+from etude.advice.curve import LearningCurve
+from etude.comparison.judgement import Answer
+
+Verdict = Callable[[Arm, Arm], Answer]
+"""Whether the first arm is better than the second, on the same items."""
+TUNED_DRAWBACKS = (
+    "Staleness: what changes (labels, rules, facts) has to be learned again; a prompt is changed in a minute.",
+    "Forgetting: training on one task costs others; `etude train` measures it (retention), look before you ship.",
+    "Maintenance: a model of your own has to be served, watched and trained again for each new base model.",
+)
+PROMPT_DRAWBACKS = (
+    "Every request pays for the whole prompt, examples and passages included.",
+    "A provider's model may change or go away under you; keep these items to measure it again.",
+)
+RETRIEVAL_DRAWBACK = "An index has to be kept up to date, and wrong passages give wrong answers."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What counts for the person who asks."""
+
+    matters: float = 0.02
+    """Difference in quality below which cost decides."""
+    target: float | None = None
+    """Quality that is enough."""
+    requests: float | None = None
+    """Requests over the time in which the one-off cost must pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """What to do, and why."""
+
+    arm: str
+    """Name of the recommended arm."""
+    sentence: str
+    reasons: tuple[str, ...]
+    drawbacks: tuple[str, ...]
+    pays_from: float | None
+    """Requests from which on fine-tuning is the cheaper way; None: never, or nobody knows the costs."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What was measured, and what follows."""
+
+    task: str
+    arms: tuple[Arm, ...]
+    """The best first."""
+    bases: tuple[Arm, ...]
+    """Each base model as it is and after the same short training, where there are several."""
+    recommendation: Recommendation
+    curve: LearningCurve | None
+    wishes: Wishes
+    notes: tuple[str, ...] = ()
+
+
+def recommend(
+    arms: Sequence[Arm], verdict: Verdict, wishes: Wishes, curve: LearningCurve | None = None
+) -> Recommendation:
+    """The arm to take. There must be one at least."""
+    prompted = best([arm for arm in arms if not arm.is_tuned])
+    tuned = best([arm for arm in arms if arm.is_tuned])
+    if tuned is None or prompted is None:
+        [only] = [arm for arm in (tuned, prompted) if arm is not None]
+        return Recommendation(
+            only.name, f"Of what was measured {only.title} is the best; nothing was there to compare it with.",
+            (_measured(only),), drawbacks(only), None,
+        )  # fmt: skip
+    pays = break_even(tuned, prompted)
+    found = verdict(tuned, prompted)
+    reasons = [_measured(tuned), _measured(prompted), _compared(found, tuned, prompted, wishes)]
+    enough = _cheapest_on_target(arms, wishes)
+    if wishes.target is not None:
+        reasons.append(_about_target(enough, wishes.target))
+    chosen = enough or _chosen(found, tuned, prompted, wishes)
+    reasons += _costs(tuned, prompted, pays, wishes)
+    reasons += _more_rows(curve, wishes)
+    return Recommendation(chosen.name, _sentence(chosen, found, enough), tuple(reasons), drawbacks(chosen), pays)
+
+
+def best(arms: Sequence[Arm]) -> Arm | None:
+    """The one with the best score; of equal ones the cheaper, then the one with the shorter prompt."""
+    return max(arms, key=lambda arm: (arm.quality, -(arm.cost or 0), -arm.prompt_tokens), default=None)
+
+
+def _chosen(found: Answer, tuned: Arm, prompted: Arm, wishes: Wishes) -> Arm:
+    """By quality where it differs, else by cost, else the one that needs no training."""
+    if found == "better":
+        return tuned
+    if found == "worse":
+        return prompted
+    totals = [total_cost(arm, wishes.requests) if wishes.requests is not None else None for arm in (tuned, prompted)]
+    cheaper = totals[0] is not None and totals[1] is not None and totals[0] < totals[1]
+    return tuned if cheaper and found == "equivalent" else prompted
+
+
+def _cheapest_on_target(arms: Sequence[Arm], wishes: Wishes) -> Arm | None:
+    """Of the arms that reach the target with their whole interval the cheapest, or the one without training."""
+    if wishes.target is None:
+        return None
+    reach = [arm for arm in arms if _reaches(arm, wishes.target)]
+    requests = wishes.requests or 0
+
+    def price(arm: Arm) -> tuple[float, bool, float]:
+        total = total_cost(arm, requests)
+        return (float("inf") if total is None else total, arm.is_tuned, arm.prompt_tokens)
+
+    return min(reach, key=price, default=None)
+
+
+def _reaches(arm: Arm, target: float) -> bool:
+    return arm.interval[0] >= target if arm.higher_is_better else arm.interval[1] <= target
+
+
+def _sentence(chosen: Arm, found: Answer, enough: Arm | None) -> str:
+    if enough is not None:
+        return f"{_capital(chosen.title)} is enough: it reaches what you asked for" + (
+            "." if chosen.is_tuned else ", so prompting is enough."
+        )
+    if chosen.is_tuned:
+        why = "it is better by more than chance" if found == "better" else "it is as good, and cheaper at your volume"
+        return f"Fine-tune: {chosen.title}; {why}."
+    if found == "not enough evidence":
+        return f"Prompting is enough for now: take {chosen.title}; these items do not show that fine-tuning is better."
+    return f"Prompting is enough: take {chosen.title}."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def shown_score(arm: Arm, value: float) -> str:
+    """A share in percent, anything else with three digits."""
+    return f"{100 * value:.1f} %" if arm.higher_is_better and 0 <= value <= 1 else f"{value:.3g}"
+
+
+def _measured(arm: Arm) -> str:
+    low, high = arm.interval
+    ends = f"{shown_score(arm, low)} to {shown_score(arm, high)}"
+    return f"{_capital(arm.title)}: {shown_score(arm, arm.score)} ({ends}; n = {arm.items:,})."
+
+
+def _compared(found: Answer, tuned: Arm, prompted: Arm, wishes: Wishes) -> str:
+    difference = tuned.quality - prompted.quality
+    gain = f"{100 * difference:+.1f} points" if tuned.higher_is_better else f"{difference:+.3g}"
+    says = {
+        "better": f"Item by item the fine-tuned model is better ({gain}).",
+        "worse": f"Item by item the fine-tuned model is worse ({gain}).",
+        "equivalent": f"The two differ by less than matters to you ({gain}).",
+        "not enough evidence": f"What lies between them ({gain}) may be chance.",
+    }
+    return f"{says[found]} Differences below {100 * wishes.matters:g} points were not to count."
+
+
+def _about_target(enough: Arm | None, target: float) -> str:
+    if enough is None:
+        return f"No arm surely reaches the {100 * target:g} % that you asked for."
+    return f"{_capital(enough.title)} is the cheapest that surely reaches the {100 * target:g} % that you asked for."
+
+
+def _costs(tuned: Arm, prompted: Arm, pays: float | None, wishes: Wishes) -> list[str]:
+    if tuned.cost is None or prompted.cost is None:
+        return ["What the requests cost is not known: give --price-per-hour, and prices in the endpoint's file."]
+    each = f"1,000 requests cost {tuned.cost:.3g} fine-tuned and {prompted.cost:.3g} prompted"
+    if pays is None:
+        return [f"{each}; fine-tuning costs {tuned.one_off:.3g} before the first one and never pays by cost alone."]
+    if pays == 0:
+        return [f"{each}; fine-tuning is the cheaper way from the first request on."]
+    at = "" if wishes.requests is None else f"; you expect {wishes.requests:,.0f}"
+    return [f"{each}; the {tuned.one_off:.3g} of fine-tuning are paid back after {pays:,.0f} requests{at}."]
+
+
+def _more_rows(curve: LearningCurve | None, wishes: Wishes) -> list[str]:
+    if curve is None or not curve.predicted:
+        return []
+    last, ahead = curve.scores[-1], curve.predicted[0]
+    says = (
+        f"With {ahead.rows:,} rows in the place of {curve.rows[-1]:,} about {100 * ahead.score:.1f} % are to be "
+        f"expected ({100 * ahead.low:.1f} to {100 * ahead.high:.1f} %)"
+    )
+    worth = "more rows are worth it" if ahead.low > last + wishes.matters else "that alone is no reason to label more"
+    return [f"{says}: {worth}."]
+
+
+def drawbacks(arm: Arm) -> tuple[str, ...]:
+    """What comes with the choice."""
+    found = TUNED_DRAWBACKS if arm.is_tuned else PROMPT_DRAWBACKS
+    return (*found, RETRIEVAL_DRAWBACK) if "retrieval" in arm.way else found

@@ -1,0 +1,82 @@
+"""Prompt, retrieve or fine-tune? Measures all of them on the same items, and recommends one with its reasons.
+
+What was measured is kept: the same command again measures only what is new.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from etude.advice.recommend import Advice
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The task, and what may be used for it."""
+    from etude.advice.options import AdviseOptions
+    from etude.cli.data.files import add_settings
+
+    parser.add_argument("file", metavar="TASK.yaml", help="the task file")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="section.setting=value", help="settings of the trainings"
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="where everything goes (advice/NAME of the task)")
+    parser.add_argument(
+        "--embedder", metavar="PATH", help="folder of an embedding model; without one, words are weighed"
+    )
+    add_settings(parser, AdviseOptions)
+
+
+def run(arguments: Namespace) -> int:
+    """Measure, write the page, tell."""
+    from etude.advice.options import AdviseOptions
+    from etude.cli.data.audit import embedder
+    from etude.cli.data.files import settings_of
+    from etude.cli.terminal import console, quiet_libraries, say
+    from etude.cli.train import OnTerminal
+    from etude.cycle.advise import advise
+    from etude.pages.advice import write_advice
+
+    quiet_libraries()
+    options = settings_of(arguments, AdviseOptions)
+    out = Path(arguments.out) if arguments.out else None
+    advice = advise(
+        arguments.file, arguments.overrides, options, out=out, show=OnTerminal(), embed=embedder(arguments.embedder)
+    )
+    page = (out or Path(f"advice/{advice.task}")) / "advice.html"
+    write_advice(advice, page)
+    console.print(arms_table(advice))
+    say(advice.recommendation.sentence, "bold green")
+    for reason in advice.recommendation.reasons:
+        say(f"  {reason}")
+    say("what comes with it:")
+    for drawback in advice.recommendation.drawbacks:
+        say(f"  {drawback}")
+    say(f"page: {page}", "bold")
+    return 0
+
+
+def arms_table(advice: Advice) -> Table:
+    """Every way, the best first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from etude.cli.terminal import visible
+    from etude.pages.advice import row
+
+    title = f"{advice.task}, {advice.arms[0].items:,} items"
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, header_style="bold")
+    names = {"title": "way", "score": advice.arms[0].metric, "interval": "95 %", "tokens": "tokens",
+             "latency": "latency", "cost": "1,000 requests", "one_off": "one-off"}  # fmt: skip
+    for key, name in names.items():
+        table.add_column(name, justify="left" if key == "title" else "right")
+    for arm in advice.arms:
+        shown = row(arm)
+        style = "bold" if arm.name == advice.recommendation.arm else ""
+        table.add_row(*(Text(visible(shown[key])) for key in names), style=style)
+    return table
