@@ -21,8 +21,8 @@ def progress(step: int, figures: Mapping[str, float], *, heldout: float | None =
 
 GOOD = {
     "reward": 0.5, "ratio_off": 1e-7, "mismatch": 1e-6, "dead_groups": 0.1, "surprise": 1.0, "answer_tokens": 20.0,
-    "kl": 2.0, "kl_now": 0.1, "chosen": 1.0, "rejected": -2.0, "ended": 0.8, "reward_length": 0.1,
-    "reward_length_over": 12.0, "uncredited": 0.0, "sampler_weight": 1.0, "sampler_weight_squared": 1.0001,
+    "kl": 2.0, "kl_now": 0.1, "chosen": 1.0, "rejected": -2.0, "ended": 0.8, "goes_with_length": 0.1,
+    "goes_with_length_over": 12.0, "uncredited": 0.0, "sampler_weight": 1.0, "sampler_weight_squared": 1.0001,
     "sampler_kl": 0.001,
 }  # fmt: skip
 
@@ -103,7 +103,7 @@ def test_a_sampler_that_is_another_model(figures: dict[str, float], says: str) -
 def test_a_reward_that_goes_with_length_has_an_interval() -> None:
     def told(r: float, over: float, count: int = 10) -> str:
         return heard(
-            *(progress(step, {**GOOD, "reward_length": r, "reward_length_over": over}) for step in range(count))
+            *(progress(step, {**GOOD, "goes_with_length": r, "goes_with_length_over": over}) for step in range(count))
         )
 
     assert "correlation 0.70, 0.51 to 0.83 among" in told(0.7, 10.0), "at the 5th update: 40 answers"

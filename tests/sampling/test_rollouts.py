@@ -117,6 +117,17 @@ def steps_of(
     )
 
 
+def test_a_term_for_length_and_the_correlation_with_length_are_two_figures() -> None:
+    source = rollouts(fresh(GRPO()), GRPO())
+    source.writer = Here(source.writer.subject, frozenset(range(0, 400, 7)))  # type: ignore[attr-defined]
+    terms = [(RewardOptions(kind=kind), Simple(liked)) for kind in ("length", "exact")]
+    source.rewards = Mixture(terms)  # type: ignore[arg-type]  # kinds are literals
+    next(source.steps(batch_rows=8, seed=0, first=0, total_samples=8, share=lambda i: i, num_ranks=1, most_tokens=None))
+    assert source.figures["reward_length"] == source.figures["reward_exact"] == source.figures["reward"] / 2
+    assert source.figures["goes_with_length_over"] > 0
+    assert -1 <= source.figures["goes_with_length"] <= 1
+
+
 def test_groups_share_their_prompt() -> None:
     batch = steps_of(GRPO())[0].batches[0]
     assert len(batch.tokens_T) < 2 * len(PROMPTS[0].tokens) + 8 * 6 + 1

@@ -50,7 +50,9 @@ NEVER_ENDS = 0.05
 """Share of the first updates' answers that end by themselves."""
 
 
-WATCHED = ("surprise", "answer_tokens", "ended", "kl_now", "reward_length", "reward_length_over")
+LENGTH = "goes_with_length"
+"""The correlation's name; `reward_length` would be a term's."""
+WATCHED = ("surprise", "answer_tokens", "ended", "kl_now", LENGTH, f"{LENGTH}_over")
 
 
 @dataclass
@@ -177,8 +179,8 @@ class Alarms:
 
     def _length(self) -> None:
         """Pooled over updates by Fisher's z, weighted by what each rests on."""
-        seen = [one for one in self._seen[-WINDOW * self.updates_each :: self.updates_each] if "reward_length" in one]
-        known = [(one["reward_length"], one["reward_length_over"] - 2) for one in seen]
+        seen = [one for one in self._seen[-WINDOW * self.updates_each :: self.updates_each] if LENGTH in one]
+        known = [(one[LENGTH], one[f"{LENGTH}_over"] - 2) for one in seen]
         known = [(min(max(r, -0.9999), 0.9999), over) for r, over in known if over > 0]
         total = sum(over for _, over in known)
         if total < FEWEST_ANSWERS:

@@ -50,7 +50,8 @@ def _with_length(groups: Sequence[Group]) -> dict[str, float]:
     if not spread.min() > 1e-9:
         return {}
     freedom = len(apart) - len(pairs)  # each prompt's own mean was taken off
-    return {"reward_length": float((apart[:, 0] * apart[:, 1]).sum() / spread.prod()), "reward_length_over": freedom}
+    found = float((apart[:, 0] * apart[:, 1]).sum() / spread.prod())
+    return {"goes_with_length": found, "goes_with_length_over": freedom}
 
 
 def _uncredited(groups: Sequence[Group], samples: Sequence[Sample]) -> dict[str, float]:

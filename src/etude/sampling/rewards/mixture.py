@@ -53,7 +53,7 @@ class Mixture:
     asked: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
-    """The last reasons for which there was no reward."""
+    """The last different reasons for which there was no reward."""
 
     @staticmethod
     def of(options: Sequence[RewardOptions], open_model: OpenModel, open_judge: judge.OpenJudge) -> Mixture:
@@ -92,7 +92,7 @@ class Mixture:
         self.failed += sum(math.isnan(whole) for whole in wholes)
         for _, term in self.terms:
             told = term.failures
-            self.failures = [*self.failures, *told][-3:]
+            self.failures = list(dict.fromkeys([*self.failures, *told]))[-3:]
             told.clear()
         if self.failed > max(1, MOST_FAILURES * self.asked):
             raise EtudeError(
