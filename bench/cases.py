@@ -49,7 +49,7 @@ class Case:
     """Updates left out of the steady figures: matrix products are compiled for each new shape."""
     length: int | None = None
     technique: Literal["lora", "full"] = "lora"
-    objective: Literal["sft", "dpo", "grpo"] = "sft"
+    objective: Literal["sft", "dpo", "grpo", "reward", "ppo"] = "sft"
     learning_rate: float = 2e-4
     ours: str = "bench.ours.training"
     ours_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +113,32 @@ GRPO = Case(
     peer="bench.peers.trl_grpo",
     settings={**TRL, "head": "trl", "samples_per_pass": 1},
 )
+REWARD = Case(
+    name="reward",
+    says="a reward model with LoRA on hh_rlhf_harmless, 8 pairs",
+    source="harmless",
+    samples_per_step=8,
+    steps=12,
+    warm=4,
+    objective="reward",
+    learning_rate=5e-5,
+    peer="bench.peers.trl_reward",
+    settings={**TRL, "samples_per_pass": 1},
+)
+PPO = Case(
+    name="ppo",
+    says="an iteration of PPO (4 prompts of self-instruct, 4 answers of 64 tokens each, a critic, one update) against "
+    "one of TRL's RLOO, which has no critic: TRL has no PPO any more; its rows are prompts",
+    source="prompts",
+    samples_per_step=4,
+    steps=6,
+    warm=2,
+    objective="ppo",
+    learning_rate=1e-5,
+    ours="bench.ours.ppo",
+    peer="bench.peers.trl_rloo",
+    peer_name="TRL (RLOO)",
+)
 LLAMAFACTORY = Case(
     name="llamafactory",
     says="LoRA on BANKING77, batch 16, against LLaMA-Factory",
@@ -162,7 +188,7 @@ AGREEMENT = Case(
     settings={**TRL, "dtype": "float32", "autocast": False},
 )
 
-PAIRED = (LORA, TEXT, FULL, DPO, GRPO, LLAMAFACTORY, SAMPLE_32, SAMPLE_1, AGREEMENT)
+PAIRED = (LORA, TEXT, FULL, DPO, GRPO, REWARD, PPO, LLAMAFACTORY, SAMPLE_32, SAMPLE_1, AGREEMENT)
 
 
 def long_case(length: int) -> Case:

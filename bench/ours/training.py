@@ -17,6 +17,7 @@ from etude.models.options import ModelOptions
 from etude.objectives.base import Objective
 from etude.objectives.dpo import DPO
 from etude.objectives.grpo import GRPO
+from etude.objectives.reward import Reward
 from etude.objectives.sft import SFT
 from etude.techniques.full import Full
 from etude.techniques.lora import LoRA
@@ -25,7 +26,7 @@ from etude.training.loop import train
 from etude.training.options import TrainOptions
 from etude.training.progress import Progress
 
-OBJECTIVES: dict[str, Objective] = {"sft": SFT(), "dpo": DPO(), "grpo": GRPO(clip_high=0.2)}
+OBJECTIVES: dict[str, Objective] = {"sft": SFT(), "dpo": DPO(), "grpo": GRPO(clip_high=0.2), "reward": Reward()}
 
 
 def in_order(samples: list[Sample]) -> tuple[Sample, ...]:
@@ -61,8 +62,8 @@ class Updates:
             samples = [replace(one, rows=tuple(map(with_advantage, one.rows))) for one in samples]
         self.rows_per_sample = len(samples[0].rows)
         packing = {key: settings[key] for key in ("share_prefixes", "tokens") if key in settings}
-        self.source = OfflineBatches(samples=in_order(samples), **packing)
         self.objective = OBJECTIVES[job["objective"]]
+        self.source = OfflineBatches(samples=in_order(samples), shown=self.objective.shown, **packing)
         self.options = TrainOptions(
             steps=job["steps"],
             batch_rows=file["samples_per_step"],
@@ -72,7 +73,8 @@ class Updates:
         )
         asked = {key: settings[key] for key in ("precision", "activation_checkpointing") if key in settings}
         model = load(ModelOptions(name=file["model"], **asked))
-        self.policy = attach(LoRA() if job["technique"] == "lora" else Full(), model)
+        technique = LoRA() if job["technique"] == "lora" else Full()
+        self.policy = attach(technique, model, value_head=self.objective.needs_values)
 
     def run(self) -> tuple[list[float], list[Progress]]:
         """All updates: the seconds of each, packing included, and what the loop told of it."""
