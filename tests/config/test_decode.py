@@ -100,7 +100,7 @@ learning_rate: 1
 """
     assert problems(folder, text, "technique.rnak=3", "model.precision=flot32") == [
         "data.format (line 2): expected one of auto, messages, sharegpt, alpaca, prompt-completion, preference, "
-        "judged, text, got 'alpca'; did you mean 'alpaca'?",
+        "judged, grounded, text, got 'alpca'; did you mean 'alpaca'?",
         "data.columns (line 2): expected a mapping of name: value, got [1]",
         "data.max_tokns (line 2): unknown setting; did you mean 'max_tokens'?",
         "objective.kind (line 3): unknown kind 'sftt'; did you mean 'sft'?",

@@ -103,7 +103,7 @@ class Desk:
             "data": {"train": "train.jsonl", "holdout": 0.2, "max_tokens": 64, "tokens_per_batch": 256},
             "technique": {"kind": "lora", "rank": 4, "alpha": 8, "dropout": 0.1},
             "training": {"steps": STEPS, "learning_rate": 1e-2, "batch_rows": 4, "save_every": 5},
-            "evaluation": {"tasks": ["toy.task.yaml"], "retention": []},
+            "evaluation": {"tasks": ["toy.task.yaml"], "retention": [], "drift_rows": 0},
             "output": "runs/toy",
         }
         for name, value in sections.items():

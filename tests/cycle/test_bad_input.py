@@ -135,7 +135,7 @@ def test_output(desk: Desk) -> None:
     refused(desk, "output=runs/new", ETUDE_FAULT="durable.open:2=eacces")
 
 
-@pytest.mark.parametrize("at", [1, 3, 6, 14, 21])
+@pytest.mark.parametrize("at", [1, 14, *(pytest.param(at, marks=pytest.mark.slow) for at in (3, 6, 21))])
 def test_a_full_disk_at_any_time(desk: Desk, at: int) -> None:
     """Without checkpoints, the writes are: lease, prepared rows, manifest, run.yaml, data.json, report, 6 log lines,
     2 files of the adapter, report, verdict, manifest, 2 plots, page, manifest.

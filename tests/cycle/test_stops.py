@@ -84,9 +84,12 @@ def test_a_second_process_is_refused_and_harms_nothing(desk: Desk, finished: Des
 # and later the page and plots.
 @pytest.mark.parametrize(
     "fault",
-    ["loop.after_update:1=kill", *(f"durable.rename:{n}=kill" for n in (1, 2, 3, 6, 27, 31)),
-     *(f"durable.rename:{n}=term" for n in (5, 30))],
-)  # fmt: skip
+    [
+        *("loop.after_update:1=kill", "durable.rename:3=kill", "durable.rename:27=kill", "durable.rename:30=term"),
+        *(pytest.param(f"durable.rename:{n}=kill", marks=pytest.mark.slow) for n in (1, 2, 6, 31)),
+        pytest.param("durable.rename:5=term", marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_anywhere(desk: Desk, finished: Desk, fault: str) -> None:
     done = desk.etude("train", "toy.yaml", ETUDE_FAULT=fault)
     assert done.code == (75 if fault.endswith("term") else -signal.SIGKILL), done.words

@@ -124,6 +124,7 @@ def test_domain_adaptation_on_plain_text(desk: Desk) -> None:
     assert said(desk.etude("evaluate", "runs/toy", "toy.task.yaml")).count("perplexity") == 1
 
 
+@pytest.mark.slow
 def test_two_ranks_do_what_one_does(finished: Desk, desk: Desk) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ETUDE_HOME": str(desk.folder / "home")}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -41,7 +41,7 @@ def test_a_model_with_a_short_context_can_be_asked() -> None:
     assert evaluate(toy_loaded(), probe_file("refusals"), limit=2).summary["over_refusals"] in (0, 1)
 
 
-def test_the_drift_is_the_divergence_by_definition() -> None:
+def test_the_drift_is_the_divergence_by_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     tuned, base = toy_loaded(seed=1), toy_loaded(seed=2)
     rows = [TokenRow((1, 7, 8, 9, 5), (0.0, 0.0, 1.0, 0.0, 1.0)), TokenRow((1, 20, 30), (0.0, 0.0, 0.0))]
     report = drift("text", tuned, base, rows)
@@ -54,4 +54,6 @@ def test_the_drift_is_the_divergence_by_definition() -> None:
         wanted.append(float(apart[list(places)].mean()))
     assert [item.scores["kl_per_token"] for item in report.items] == pytest.approx(wanted, abs=1e-4)
     assert report.summary["num_tokens"] == 4
+    monkeypatch.setattr("etude.evaluation.drift.MOST_BYTES", 1)
+    assert drift("text", tuned, base, rows) == report, "row by row, as where a vocabulary is large"
     assert drift("text", base, base, rows).score == pytest.approx(0, abs=1e-6)

@@ -64,6 +64,7 @@ def test_it_trains_and_is_opened_again(technique: str, objective: str, tmp_path:
         "data": {"train": "rows.jsonl", "holdout": 0.2},
         "technique": {"kind": technique, **SETTINGS.get(technique, {})},
         "objective": objective,
+        "evaluation": {"retention": [], "drift_rows": 0},
         "training": {"steps": 6, "batch_rows": 4, "learning_rate": 5e-3, "save_every": 3},
     }
     if objective == "distill":

@@ -17,7 +17,8 @@ from etude.objectives.base import Online
 from etude.objectives.grpo import GRPO
 from etude.objectives.ppo import PPO
 from etude.sampling.groups import Asked
-from etude.sampling.rewards.mixture import Mixture, OpenJudge, OpenModel, Simple, Written
+from etude.sampling.rewards.judge import OpenJudge
+from etude.sampling.rewards.mixture import Mixture, OpenModel, Simple, Written
 from etude.sampling.rewards.options import RewardOptions
 from etude.sampling.rollout_options import RolloutOptions
 from etude.sampling.rollouts import FILE, Rollouts

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etude.training.journal import METRICS, SAMPLES, Journal
+from etude.training.journal import ANSWERS, METRICS, SAMPLES, Journal
 from etude.training.progress import Progress
 
 
@@ -66,12 +66,12 @@ def test_notes_appear_only_when_there_are_some(tmp_path: Path) -> None:
 
 def test_cutting_back_forgets_what_came_after_to_the_byte(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    assert journal.lengths() == {METRICS: 0, SAMPLES: 0}
+    assert journal.lengths() == {METRICS: 0, SAMPLES: 0, ANSWERS: 0}
     for step in (1, 2):
         journal.update(progress(step), [f"é:{step}"])
     kept = {name: (tmp_path / name).read_bytes() for name in (METRICS, SAMPLES)}
     lengths = journal.lengths()
-    assert lengths == {name: len(content) for name, content in kept.items()}
+    assert lengths == {**{name: len(content) for name, content in kept.items()}, ANSWERS: 0}
     for step in (3, 4):
         journal.update(progress(step), [f"é:{step}"])
     with (tmp_path / METRICS).open("a") as file:

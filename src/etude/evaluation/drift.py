@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 METRIC = "kl_per_token"
 MOST_SITES = 128
 """Places of a row that are compared: a distribution over the vocabulary each."""
+MOST_BYTES = 128 << 20
+"""Of distributions that wait for the other model's turn."""
 OnProgress = Callable[[int, int], None]
 
 
@@ -27,20 +29,23 @@ def drift(
 ) -> Report:
     """KL(tuned‖base) in nats at the learned tokens of each row (of all tokens, where none is learned).
 
-    Both subjects may share their memory: neither is asked while the other is in use.
+    Both subjects may share their memory: neither is asked while the other is in use, and several rows go through one
+    before the other's turn, because a change may read all weights from disk.
     """
-    placed = [_places(row) for row in rows]
-    items = []
-    for number, row in enumerate(placed, 1):
+    left = [_places(row) for row in rows]
+    items: list[ItemResult] = []
+    while left:
         with tuned.use() as model:
-            mine, model_hash = _distributions(model, row), model.base_hash
+            most = max(1, MOST_BYTES // (4 * MOST_SITES * model.module.config.get_text_config().vocab_size))
+            several, left = left[:most], left[most:]
+            mine, model_hash = [_distributions(model, row) for row in several], model.base_hash
         with base.use() as model:
-            theirs = _distributions(model, row)
-        apart = (mine.exp() * (mine - theirs)).sum(-1).clamp(min=0)
-        scores = {METRIC: float(apart.mean())}
-        items.append(ItemResult(f"row {number}", "", None, None, scores=scores, weight=float(len(apart))))
-        if on_progress is not None:
-            on_progress(number, len(rows))
+            for row, ours in zip(several, mine, strict=True):
+                apart = (ours.exp() * (ours - _distributions(model, row))).sum(-1).clamp(min=0)
+                name, scores = f"row {len(items) + 1}", {METRIC: float(apart.mean())}
+                items.append(ItemResult(name, "", None, None, scores=scores, weight=float(len(apart))))
+                if on_progress is not None:
+                    on_progress(len(items), len(rows))
     weights = [item.weight for item in items]
     nats = [item.scores[METRIC] * item.weight for item in items]
     ends = {METRIC: bootstrap_ratio(nats, weights).interval(0.95)} if len(items) > 1 else {}

@@ -89,7 +89,7 @@ def test_the_interval_of_macro_f1_covers_it() -> None:
     generator = np.random.default_rng(1)
     metric = Label(labels=("a", "b", "c"))
     # right with chance 0.7, else any other label: precision, recall and F1 of each label are 0.7 in the long run
-    covered, trials = 0, 200
+    covered, trials = 0, 100
     for _ in range(trials):
         places = generator.integers(0, 3, size=150)
         wrong = (places + generator.integers(1, 3, size=150)) % 3
