@@ -68,6 +68,7 @@ def test_a_pair_is_shown_twice(tmp_path: Path) -> None:
 
 
 def test_the_data_cannot_steer_the_terminal() -> None:
+    assert visible("90\u202f% of\u00a04") == "90\u202f% of\u00a04", "our own numbers have such spaces"
     assert visible("a\x1b[2Jb\u202ec\n👩\u200d🚀") == "a\\x1b[2Jb\\x202ec\n👩\u200d🚀"
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from etude.pages.wording import is_hidden
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[int, int], None]
 SECONDS_BETWEEN_LINES = 10.0
-KEPT = "\n\t\u200c\u200d"
-"""Characters that are not printed but do no harm: line breaks, tabs, the joiners of scripts and emoji."""
 
 
 def __getattr__(name: str) -> object:
@@ -105,7 +105,7 @@ def say(line: str, style: str | None = None) -> None:
 
 def visible(text: str) -> str:
     """Text with its control characters spelt out: neither a data set nor a model may steer the terminal."""
-    return "".join(char if char in KEPT or char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return "".join(f"\\x{ord(char):02x}" if char not in "\n\t" and is_hidden(char) else char for char in text)
 
 
 def quiet_libraries() -> None:

@@ -12,7 +12,8 @@ from etude.cycle.asking import Drawing, EndpointWriter, open_writer
 from etude.cycle.show import Show
 from etude.endpoints.exchange import Ask, Reply
 from etude.errors import EtudeError
-from etude.evaluation.prompted import Messages, Told, Ways, local_answers
+from etude.evaluation.answers import Told
+from etude.evaluation.prompted import Messages, Ways, local_answers
 from etude.evaluation.report import Report
 from etude.models.loaded import Subject
 

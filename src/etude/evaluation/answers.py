@@ -36,6 +36,17 @@ class Question:
     group: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer, and what it took."""
+
+    text: str
+    finish: str
+    prompt_tokens: int
+    answer_tokens: int
+    seconds: float | None = None
+
+
 def answer_prompts(
     name: str, model: LoadedModel, task: Task, *, batch_rows: int, on_progress: OnProgress | None
 ) -> Report:
@@ -67,14 +78,25 @@ def answer_questions(
     from etude.sampling.sampler import sample
 
     options = SampleOptions(max_new_tokens=task.max_new_tokens, batch_rows=batch_rows)
-    prompts, references = [one.tokens for one in questions], [one.reference for one in questions]
+    prompts = [one.tokens for one in questions]
     started = time.perf_counter()
     answers = sample(model, prompts, options, end_ids=Renderer(model.tokenizer).end_ids, on_progress=on_progress)
     seconds = time.perf_counter() - started
+    told = [
+        Told(answer.text, answer.finish, len(tokens), len(answer.tokens), answer.seconds)
+        for answer, tokens in zip(answers, prompts, strict=True)
+    ]
+    return replace(judged(name, task, metric, questions, told, seconds=seconds), model_hash=model.base_hash)
+
+
+def judged(
+    name: str, task: Task, metric: Metric, questions: Sequence[Question], told: Sequence[Told], *, seconds: float
+) -> Report:
+    """The report on answers that anybody gave; `seconds` is what all of them took."""
     scored = metric.scores(
         [
             Answered(one.text, without_reasoning(answer.text), one.reference)
-            for one, answer in zip(questions, answers, strict=True)
+            for one, answer in zip(questions, told, strict=True)
         ]
     )
     items = tuple(
@@ -85,25 +107,25 @@ def answer_questions(
             answer=answer.text,
             scores=one.scores,
             details=one.details,
-            prompt_tokens=len(asked.tokens),
-            answer_tokens=len(answer.tokens),
+            prompt_tokens=answer.prompt_tokens,
+            answer_tokens=answer.answer_tokens,
             finish=answer.finish,
-            seconds=round(answer.seconds, 6),
+            seconds=None if answer.seconds is None else round(answer.seconds, 6),
             group=asked.group,
         )
-        for asked, answer, one in zip(questions, answers, scored, strict=True)
+        for asked, answer, one in zip(questions, told, scored, strict=True)
     )
-    summary = metric.summarize(scored, references)
+    summary = metric.summarize(scored, [one.reference for one in questions])
     return Report(
         task=task.name,
         metric=metric.primary,
         subject=name,
-        model_hash=model.base_hash,
+        model_hash="",
         items=items,
         summary={**summary.scores, **_lengths(items)},
         data_sha256="",
         settings=settings_of(task),
-        intervals=score_intervals(scored, summary, [one.group for one in questions]),
+        intervals=_score_intervals(scored, summary, [one.group for one in questions]),
         tables=summary.tables,
         seconds=round(seconds, 6),
     )
@@ -136,7 +158,7 @@ def _lengths(items: Sequence[ItemResult]) -> dict[str, float]:
     }
 
 
-def score_intervals(
+def _score_intervals(
     scored: Sequence[Scored], summary: Summary, groups: Sequence[str | None]
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of every mean of item scores, and those that the metric has of its own."""

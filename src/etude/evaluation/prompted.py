@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from etude.data.render import Renderer
 from etude.errors import ModelError
-from etude.evaluation.answers import score_intervals, usable_prompts
-from etude.evaluation.items import context_tokens, item_id, settings_of, shown
-from etude.evaluation.metrics.base import Answered, Metric
-from etude.evaluation.report import ItemResult, Report
+from etude.evaluation.answers import Question, Told, judged, usable_prompts
+from etude.evaluation.items import context_tokens, item_id, shown
+from etude.evaluation.metrics.base import Metric
+from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task
 from etude.records import Message, Prompt
 from etude.sampling.options import SampleOptions
@@ -23,17 +23,6 @@ Messages = tuple[Message, ...]
 Ways = Sequence[Messages]
 """One question in several wordings, the longest first: the first one that fits the model's context is asked."""
 OnProgress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An answer, and what it took."""
-
-    text: str
-    finish: str
-    prompt_tokens: int
-    answer_tokens: int
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,37 +44,12 @@ def questions_of(task: Task) -> Questions:
 
 def report_of(asked: Questions, told: Sequence[Told], name: str, *, seconds: float) -> Report:
     """The report on the answers, under that name; `seconds` is what all of them took."""
-    shown_prompts = [shown(prompt.messages) for prompt in asked.prompts]
-    scored = asked.metric.scores(
-        [
-            Answered(text, one.text, reference)
-            for text, one, reference in zip(shown_prompts, told, asked.references, strict=True)
-        ]
-    )
-    items = tuple(
-        ItemResult(
-            item_id(prompt, asked.task), text, reference, one.text, score.scores, score.details,
-            prompt_tokens=one.prompt_tokens, answer_tokens=one.answer_tokens, finish=one.finish, seconds=one.seconds,
-            group=prompt.group,
-        )
-        for prompt, text, reference, one, score in zip(
-            asked.prompts, shown_prompts, asked.references, told, scored, strict=True
-        )
-    )  # fmt: skip
-    summary = asked.metric.summarize(scored, asked.references)
-    return Report(
-        task=asked.task.name,
-        metric=asked.metric.primary,
-        subject=name,
-        model_hash="",
-        items=items,
-        summary=summary.scores,
-        data_sha256=asked.data_sha256,
-        settings=settings_of(asked.task),
-        intervals=score_intervals(scored, summary, [prompt.group for prompt in asked.prompts]),
-        tables=summary.tables,
-        seconds=round(seconds, 6),
-    )
+    questions = [
+        Question(item_id(prompt, asked.task), shown(prompt.messages), (), reference, prompt.group)
+        for prompt, reference in zip(asked.prompts, asked.references, strict=True)
+    ]
+    report = judged(name, asked.task, asked.metric, questions, told, seconds=seconds)
+    return replace(report, data_sha256=asked.data_sha256)
 
 
 def local_answers(

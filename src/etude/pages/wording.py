@@ -126,10 +126,11 @@ def visible(text: str) -> str:
 
     Line feeds and tabs stay, for the page shows white space as it is.
     """
-    return "".join(letter if letter in "\n\t" or not _hidden(letter) else _written_out(letter) for letter in text)
+    return "".join(letter if letter in "\n\t" or not is_hidden(letter) else _written_out(letter) for letter in text)
 
 
-def _hidden(letter: str) -> bool:
+def is_hidden(letter: str) -> bool:
+    """Whether a character shows nothing of itself, or changes how others are shown; spaces of any width do not."""
     if letter in "\u200c\u200d":  # joiners: emoji and Indic scripts need them
         return False
     return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
