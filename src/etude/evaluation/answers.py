@@ -125,7 +125,7 @@ def judged(
         summary={**summary.scores, **_lengths(items)},
         data_sha256="",
         settings=settings_of(task),
-        intervals=_score_intervals(scored, summary, [one.group for one in questions]),
+        intervals=score_intervals(scored, summary, [one.group for one in questions]),
         tables=summary.tables,
         seconds=round(seconds, 6),
     )
@@ -158,7 +158,7 @@ def _lengths(items: Sequence[ItemResult]) -> dict[str, float]:
     }
 
 
-def _score_intervals(
+def score_intervals(
     scored: Sequence[Scored], summary: Summary, groups: Sequence[str | None]
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals of every mean of item scores, and those that the metric has of its own."""
