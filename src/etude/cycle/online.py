@@ -24,14 +24,11 @@ from etude.evaluation.intervals import mean_interval
 from etude.evaluation.report import ItemResult, Report
 from etude.exporting.targets import as_vllm_adapter
 from etude.models.rewarding import rewards_of
-from etude.records import Message
 from etude.runs.directory import RunDirectory
 from etude.sampling.groups import Asked
-from etude.sampling.options import SampleOptions
-from etude.sampling.rewards.judge import Ask
+from etude.sampling.rewards.judge import Ask, asked_here
 from etude.sampling.rewards.mixture import Mixture
 from etude.sampling.rollouts import Rollouts
-from etude.sampling.sampler import sample
 from etude.sampling.written import FOLDER as SERVED
 from etude.sampling.written import Here, Served, Writer
 from etude.techniques.policy import Policy
@@ -133,21 +130,12 @@ def open_reward_model(run: str, *, known: InMemory | None = None) -> Callable[[S
 
 
 def open_judge(name: str, max_new_tokens: int) -> Ask:
-    """A model here as a judge that answers greedily.
+    """A run, an adapter or a model as a judge.
 
     Raises:
         EtudeError: nothing goes by that name, or it cannot chat.
     """
-    subject = open_subject(name)
-    settings = SampleOptions(max_new_tokens=max_new_tokens)
-
-    def ask(questions: Sequence[str]) -> list[str | None]:
-        with subject.use() as model:
-            renderer = Renderer(model.tokenizer)
-            prompts = [renderer.prompt((Message("user", question),)) for question in questions]
-            return [answer.text for answer in sample(model, prompts, settings, end_ids=renderer.end_ids)]
-
-    return ask
+    return asked_here(open_subject(name), max_new_tokens)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from etude.data.read import read
 from etude.errors import DataError, EtudeError
 from etude.evaluation.intervals import mean_interval
 from etude.records import Message, Preference
-from etude.sampling.rewards.judge import Ask, Judge, ask_of
+from etude.sampling.rewards.judge import Ask, Judge, ask_of, asked_here
 from etude.sampling.rewards.mixture import Written
 
 if TYPE_CHECKING:
@@ -99,20 +99,7 @@ def _text(messages: Sequence[Message]) -> str:
 
 
 def _local(name: str, max_new_tokens: int) -> Ask:
-    """A model on this machine that answers greedily."""
-    from etude.data.render import Renderer
-    from etude.sampling.options import SampleOptions
-    from etude.sampling.sampler import sample
-
-    subject, settings = _opened(name), SampleOptions(max_new_tokens=max_new_tokens)
-
-    def ask(questions: Sequence[str]) -> list[str | None]:
-        with subject.use() as model:
-            renderer = Renderer(model.tokenizer)
-            prompts = [renderer.prompt((Message("user", question),)) for question in questions]
-            return [one.text for one in sample(model, prompts, settings, end_ids=renderer.end_ids)]
-
-    return ask
+    return asked_here(_opened(name), max_new_tokens)
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,12 @@ import pytest
 import yaml
 
 from etude.errors import EtudeError, Problems
+from etude.evaluation.judging import open_judge, refuse_silence, written
 from etude.evaluation.metrics.base import Answered, Metric
 from etude.evaluation.tasks import load_task
+from etude.sampling.rewards.options import JudgeOptions
 from tests.endpoints.chat_server import Told, chat_server
+from tests.toy import toy_module, toy_tokenizer
 
 Messages = list[dict[str, str]]
 PEOPLE = [
@@ -136,3 +139,15 @@ def test_code_is_run_only_where_the_task_allows_it(tmp_path: Path) -> None:
     assert [one.scores["tests_passed"] for one in scored] == [1, 0.5, 0]
     assert metric.summarize(scored, [tests] * 3).scores["passed_all"] == pytest.approx(1 / 3)
     assert "memory, time and file size are limited" in scored[0].details["confined"]
+
+
+def test_a_judge_on_this_machine_is_asked_and_its_babble_is_no_grade(tmp_path: Path) -> None:
+    toy_module().save_pretrained(tmp_path / "judge")
+    toy_tokenizer().save_pretrained(tmp_path / "judge")
+    options = JudgeOptions(model=str(tmp_path / "judge"), max_new_tokens=4)
+    judge = open_judge(options)
+    grades = judge([written("Legs of a cat?", "four", None)])
+    assert math.isnan(grades[0])
+    assert "reply cannot be read: " in judge.failures[0]
+    with pytest.raises(EtudeError, match="graded none of 1 answers"):
+        refuse_silence(judge, grades)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from etude.errors import DataError
+from etude.records import Message
 from etude.sampling.rewards.options import JudgeOptions
 
 if TYPE_CHECKING:
     from etude.endpoints.client import Endpoint
+    from etude.models.loaded import Subject
     from etude.sampling.rewards.mixture import Written
 
 Ask = Callable[[Sequence[str]], "list[str | None]"]
@@ -104,6 +106,23 @@ def ask_of(options: JudgeOptions, open_judge: OpenJudge) -> Ask:
 
     endpoint = open_endpoint(options.endpoint)
     return lambda questions: _said(endpoint, questions)
+
+
+def asked_here(subject: Subject, max_new_tokens: int) -> Ask:
+    """A model on this machine as a judge, that answers greedily."""
+    from etude.data.render import Renderer
+    from etude.sampling.options import SampleOptions
+    from etude.sampling.sampler import sample
+
+    settings = SampleOptions(max_new_tokens=max_new_tokens)
+
+    def ask(questions: Sequence[str]) -> list[str | None]:
+        with subject.use() as model:
+            renderer = Renderer(model.tokenizer)
+            prompts = [renderer.prompt((Message("user", question),)) for question in questions]
+            return [one.text for one in sample(model, prompts, settings, end_ids=renderer.end_ids)]
+
+    return ask
 
 
 def _said(endpoint: Endpoint, questions: Sequence[str]) -> list[str | None]:
