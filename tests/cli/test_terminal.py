@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from etude.cli import terminal
+from etude.errors import Interrupted
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,10 @@ def test_the_console_is_made_once_and_late() -> None:
     assert terminal.console is terminal.console
     with pytest.raises(AttributeError, match="consol"):
         terminal.consol  # noqa: B018  # the access is the test
+
+
+def test_a_stop_names_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/etude", "advise", "my task.yaml"])
+    with pytest.raises(Interrupted) as told, terminal.the_same_command_goes_on():
+        raise Interrupted("stopped by SIGTERM; go on with: the same command with --resume")
+    assert str(told.value).endswith("stopped; go on with:\n  etude advise 'my task.yaml'")

@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> int:
     from etude.advice.options import AdviseOptions
     from etude.cli.data.audit import embedder
     from etude.cli.data.files import settings_of
-    from etude.cli.terminal import console, quiet_libraries, say
+    from etude.cli.terminal import console, quiet_libraries, say, the_same_command_goes_on
     from etude.cli.train import OnTerminal
     from etude.cycle.advise import advise
     from etude.pages.advice import write_advice
@@ -44,9 +44,9 @@ def run(arguments: Namespace) -> int:
     quiet_libraries()
     options = settings_of(arguments, AdviseOptions)
     out = Path(arguments.out) if arguments.out else None
-    advice = advise(
-        arguments.file, arguments.overrides, options, out=out, show=OnTerminal(), embed=embedder(arguments.embedder)
-    )
+    embed = embedder(arguments.embedder)
+    with the_same_command_goes_on():
+        advice = advise(arguments.file, arguments.overrides, options, out=out, show=OnTerminal(), embed=embed)
     page = (out or Path(f"advice/{advice.task}")) / "advice.html"
     write_advice(advice, page)
     console.print(arms_table(advice))

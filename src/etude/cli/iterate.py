@@ -6,7 +6,6 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -42,15 +41,13 @@ def run(arguments: Namespace) -> int:
     """Iterate, and tell how it went."""
     from etude.cli.data.audit import embedder
     from etude.cli.data.files import settings_of
-    from etude.cli.terminal import quiet_libraries
+    from etude.cli.terminal import quiet_libraries, the_same_command_goes_on
     from etude.cli.train import OnTerminal
     from etude.cycle.iterate import iterate
     from etude.cycle.iteration_limits import IterateOptions
-    from etude.errors import Interrupted
 
     quiet_libraries()
-    command = ["etude", "iterate", *sys.argv[2:]]
-    try:
+    with the_same_command_goes_on():
         found = iterate(
             arguments.file,
             arguments.overrides,
@@ -59,10 +56,8 @@ def run(arguments: Namespace) -> int:
             show=OnTerminal(),
             accept=(lambda path, proposal: True) if arguments.yes else _asked,
             embed=embedder(arguments.embedder),
-            command=command,
+            command=["etude", *sys.argv[1:]],
         )
-    except Interrupted:
-        raise Interrupted(f"stopped; go on with:\n  {shlex.join(command)}") from None
     _tell(found)
     return WAITING if found.waits else 0
 

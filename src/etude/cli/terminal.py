@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from etude.errors import Interrupted
 from etude.pages.wording import is_hidden
 
 if TYPE_CHECKING:
@@ -106,6 +109,15 @@ def say(line: str, style: str | None = None) -> None:
 def visible(text: str) -> str:
     """Text with its control characters spelt out: neither a data set nor a model may steer the terminal."""
     return "".join(f"\\x{ord(char):02x}" if char not in "\n\t" and is_hidden(char) else char for char in text)
+
+
+@contextmanager
+def the_same_command_goes_on() -> Iterator[None]:
+    """For commands that take up what they left by themselves: a stop inside names them, without --resume."""
+    try:
+        yield
+    except Interrupted:
+        raise Interrupted(f"stopped; go on with:\n  {shlex.join(['etude', *sys.argv[1:]])}") from None
 
 
 def quiet_libraries() -> None:
