@@ -47,6 +47,7 @@ def test_prompting_is_enough_where_training_gains_nothing(answer: Answer) -> Non
 def test_too_little_evidence_does_not_train_a_model() -> None:
     found = advised("not enough evidence", Wishes(requests=1e9))
     assert found.arm == "few-shot"
+    assert found.sentence.startswith("Not decided: "), "nothing shown is not shown to be enough"
     assert "for now" in found.sentence
 
 

@@ -18,7 +18,7 @@ TUNED_DRAWBACKS = (
 )
 PROMPT_DRAWBACKS = (
     "Every request pays for the whole prompt, examples and passages included.",
-    "A provider's model may change or go away under you; keep these items to measure it again.",
+    "A model that a provider serves may change or go away under you; keep these items to measure it again.",
 )
 RETRIEVAL_DRAWBACK = "An index has to be kept up to date, and wrong passages give wrong answers."
 
@@ -130,7 +130,10 @@ def _sentence(chosen: Arm, found: Answer, enough: Arm | None) -> str:
         why = "it is better by more than chance" if found == "better" else "it is as good, and cheaper at your volume"
         return f"Fine-tune: {chosen.title}; {why}."
     if found == "not enough evidence":
-        return f"Prompting is enough for now: take {chosen.title}; these items do not show that fine-tuning is better."
+        return (
+            f"Not decided: these items do not show that fine-tuning is better; for now take {chosen.title}, "
+            "which needs no training, and measure more items."
+        )
     return f"Prompting is enough: take {chosen.title}."
 
 

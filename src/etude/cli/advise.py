@@ -69,14 +69,17 @@ def arms_table(advice: Advice) -> Table:
     from etude.cli.terminal import visible
     from etude.pages.advice import row
 
-    title = f"{advice.task}, {advice.arms[0].items:,} items"
+    models = {arm.model for arm in advice.arms}
+    common = next(iter(models)) if len(models) == 1 else ""  # said once: a narrow terminal has no room for it
+    title = ", ".join(filter(None, (advice.task, common, f"{advice.arms[0].items:,} items")))
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     names = {"title": "way", "score": advice.arms[0].metric, "interval": "95 %", "tokens": "tokens",
              "latency": "latency", "cost": "1,000 requests", "one_off": "one-off"}  # fmt: skip
     for key, name in names.items():
-        table.add_column(name, justify="left" if key == "title" else "right")
+        is_title = key == "title"
+        table.add_column(name, justify="left" if is_title else "right", min_width=20 if is_title else None)
     for arm in advice.arms:
-        shown = row(arm)
+        shown = {**row(arm), "title": arm.title.removeprefix(f"{common}, ")}
         style = "bold" if arm.name == advice.recommendation.arm else ""
         table.add_row(*(Text(visible(shown[key])) for key in names), style=style)
     return table
