@@ -1,7 +1,8 @@
-"""Answers and references as JSON values: read strictly, taken apart, compared."""
+"""Answers and references as JSON values: read strictly, taken apart, compared; and values as hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +16,15 @@ def parse_object(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def json_sha256(value: object) -> str:
+    """Hex sha256 of a JSON-able value: the same in every process, in whatever order its keys were put in.
+
+    What is kept of earlier work goes by such names. Raises TypeError for what JSON cannot say, so that no object's
+    address gets in.
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

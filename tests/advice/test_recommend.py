@@ -9,12 +9,12 @@ from etude.advice.curve import LearningCurve, Predicted
 from etude.advice.options import AdviseOptions
 from etude.advice.recommend import Recommendation, Wishes, recommend
 from etude.comparison.judgement import Answer
-from tests.advice.arms import PROMPTED, TUNED, arm
+from tests.advice.arms import PROMPTED, TUNED, Says, arm
 
 
 def advised(answer: Answer, wishes: Wishes | None = None, *more: object, **changed: object) -> Recommendation:
     arms = [arm(PROMPTED), arm(TUNED, **changed), *more]
-    return recommend(arms, lambda one, other: answer, wishes or Wishes())  # type: ignore[arg-type]
+    return recommend(arms, Says(answer), wishes or Wishes())  # type: ignore[arg-type]
 
 
 def test_break_even_is_one_off_over_what_a_request_saves() -> None:
@@ -49,6 +49,7 @@ def test_too_little_evidence_does_not_train_a_model() -> None:
     assert found.arm == "few-shot"
     assert found.sentence.startswith("Not decided: "), "nothing shown is not shown to be enough"
     assert "for now" in found.sentence
+    assert any("about 880 items would decide" in reason for reason in found.reasons), "how many more items decide"
 
 
 def test_of_two_that_are_equally_good_volume_decides() -> None:
@@ -64,32 +65,42 @@ def test_a_target_is_reached_by_the_cheapest_that_surely_does() -> None:
     assert advised("better", Wishes(target=0.7, requests=50_000)).arm == "tuned"
     found = advised("better", Wishes(target=0.87))
     assert found.arm == "tuned"
+    rivals = [arm(PROMPTED, name=f"few-shot-{n}", score=0.5, interval=(0.4, 0.6)) for n in range(2)]
+    found = advised("better", Wishes(target=0.87), *rivals)
+    assert any("No arm surely reaches the 87 %" in reason for reason in found.reasons), "any of four may by luck"
     found = advised("better", Wishes(target=0.9))
     assert any("No arm surely reaches the 90 %" in reason for reason in found.reasons)
     assert found.arm == "tuned"
 
 
 def test_what_was_measured_alone_is_said_to_be_alone() -> None:
-    found = recommend([PROMPTED], lambda one, other: "better", Wishes())
+    found = recommend([PROMPTED], Says("better"), Wishes())
     assert found.arm == "few-shot"
     assert "nothing was there to compare it with" in found.sentence
 
 
 def test_lower_is_better_turns_the_order_round() -> None:
-    low = {"metric": "nll", "higher_is_better": False}
+    low: dict[str, object] = {"metric": "nll", "higher_is_better": False}
     arms = [arm(PROMPTED, score=3.0, interval=(2.5, 3.5), **low), arm(TUNED, score=1.0, interval=(0.9, 1.1), **low)]
-    found = recommend(arms, lambda one, other: "better", Wishes(target=1.2))
+    found = recommend(arms, Says("better"), Wishes(target=1.2))
     assert found.arm == "tuned"
 
 
 def test_more_rows_are_worth_it_only_where_the_range_says_so() -> None:
     def reason(low: float) -> str:
         curve = LearningCurve((100, 300, 1000), (0.7, 0.8, 0.86), (Predicted(2000, 0.9, low, 0.93),))
-        return recommend([PROMPTED, TUNED], lambda one, other: "better", Wishes(), curve).reasons[-1]
+        return recommend([PROMPTED, TUNED], Says("better"), Wishes(), curve).reasons[-1]
 
     assert "With 2,000 rows in the place of 1,000 about 90.0 %" in reason(0.89)
     assert "more rows are worth it" in reason(0.89)
     assert "no reason to label more" in reason(0.85)
+
+
+def test_the_interval_and_what_it_is_corrected_for_are_said() -> None:
+    found = advised("better", None, arm(PROMPTED, name="zero-shot", score=0.6))
+    assert "Item by item the fine-tuned model is better: +12.0 points [+7.0, +17.0]" in found.reasons[2]
+    assert "best of 1 fine-tuned and of 2 prompted ways" in found.reasons[3]
+    assert not any("chosen on these items" in reason for reason in advised("better").reasons), "nothing was chosen"
 
 
 def test_options_out_of_range_are_named() -> None:

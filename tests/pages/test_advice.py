@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from etude.advice.curve import learning_curve
 from etude.advice.recommend import Advice, Wishes, recommend
 from etude.pages.advice import render_advice
-from tests.advice.arms import PROMPTED, TUNED, arm
+from tests.advice.arms import PROMPTED, TUNED, Says, arm
 
 
 def test_the_page_holds_recommendation_reasons_and_pictures() -> None:
     arms = (TUNED, arm(PROMPTED, title="<b>big</b>, 8 examples"))
     items = [[1.0] * right + [0.0] * (100 - right) for right in (60, 75, 85)]
     curve = learning_curve((100, 300, 1000), items, (3000,))
-    found = recommend(arms, lambda one, other: "better", Wishes(), curve)
+    found = recommend(arms, Says("better"), Wishes(), curve)
     text = render_advice(
         Advice("tickets", arms, arms[:1], found, curve, Wishes()), made=datetime(2026, 1, 2, tzinfo=UTC)
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from etude.advice.arms import Arm, break_even, total_cost
 from etude.advice.curve import LearningCurve
-from etude.comparison.judgement import Answer
+from etude.comparison.judgement import UNDECIDED
+from etude.comparison.verdict import Verdict
 
-Verdict = Callable[[Arm, Arm], Answer]
-"""Whether the first arm is better than the second, on the same items."""
+ALPHA = 0.05
+"""Chance of a false claim: that the best of a kind is better or as good, or that a way reaches the target."""
 TUNED_DRAWBACKS = (
     "Staleness: what changes (labels, rules, facts) has to be learned again; a prompt is changed in a minute.",
     "Forgetting: training on one task costs others; `etude train` measures it (retention), look before you ship.",
@@ -35,6 +37,18 @@ class Wishes:
     """Requests over the time in which the one-off cost must pay."""
 
 
+class Judge(Protocol):
+    """Says what the items' scores show of arms; all arms were asked the same items."""
+
+    def compared(self, tuned: Sequence[Arm], prompted: Sequence[Arm]) -> Verdict:
+        """The first of one kind against the first of the other, corrected for having been chosen on these items."""
+        ...
+
+    def interval(self, arm: Arm, level: float) -> tuple[float, float]:
+        """Of the arm's score."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """What to do, and why."""
@@ -46,6 +60,8 @@ class Recommendation:
     drawbacks: tuple[str, ...]
     pays_from: float | None
     """Requests from which on fine-tuning is the cheaper way; None: never, or nobody knows the costs."""
+    verdict: Verdict | None = None
+    """The best fine-tuned model against the best prompted one; None where one of them is not there."""
 
 
 @dataclass(frozen=True)
@@ -63,51 +79,60 @@ class Advice:
     notes: tuple[str, ...] = ()
 
 
-def recommend(
-    arms: Sequence[Arm], verdict: Verdict, wishes: Wishes, curve: LearningCurve | None = None
-) -> Recommendation:
+def recommend(arms: Sequence[Arm], judge: Judge, wishes: Wishes, curve: LearningCurve | None = None) -> Recommendation:
     """The arm to take. There must be one at least."""
-    prompted = best([arm for arm in arms if not arm.is_tuned])
-    tuned = best([arm for arm in arms if arm.is_tuned])
-    if tuned is None or prompted is None:
-        [only] = [arm for arm in (tuned, prompted) if arm is not None]
+    all_tuned, all_prompted = (ranked([arm for arm in arms if arm.is_tuned is kind]) for kind in (True, False))
+    if not all_tuned or not all_prompted:
+        only = [*all_tuned, *all_prompted][0]
         return Recommendation(
             only.name, f"Of what was measured {only.title} is the best; nothing was there to compare it with.",
             (_measured(only),), drawbacks(only), None,
         )  # fmt: skip
+    tuned, prompted = all_tuned[0], all_prompted[0]
     pays = break_even(tuned, prompted)
-    found = verdict(tuned, prompted)
-    reasons = [_measured(tuned), _measured(prompted), _compared(found, tuned, prompted, wishes)]
-    enough = _cheapest_on_target(arms, wishes)
+    found = judge.compared(all_tuned, all_prompted)
+    reasons = [_measured(tuned), _measured(prompted), *_compared(found, len(all_tuned), len(all_prompted))]
+    enough = _cheapest_on_target(arms, judge, wishes)
     if wishes.target is not None:
         reasons.append(_about_target(enough, wishes.target))
     chosen = enough or _chosen(found, tuned, prompted, wishes)
     reasons += _costs(tuned, prompted, pays, wishes)
     reasons += _more_rows(curve, wishes)
-    return Recommendation(chosen.name, _sentence(chosen, found, enough), tuple(reasons), drawbacks(chosen), pays)
+    return Recommendation(
+        chosen.name, _sentence(chosen, found, enough), tuple(reasons), drawbacks(chosen), pays, found
+    )  # fmt: skip
+
+
+def ranked(arms: Sequence[Arm]) -> list[Arm]:
+    """The best score first; of equal ones the cheaper, then the one with the shorter prompt."""
+    return sorted(arms, key=lambda arm: (-arm.quality, arm.cost or 0, arm.prompt_tokens))
 
 
 def best(arms: Sequence[Arm]) -> Arm | None:
-    """The one with the best score; of equal ones the cheaper, then the one with the shorter prompt."""
-    return max(arms, key=lambda arm: (arm.quality, -(arm.cost or 0), -arm.prompt_tokens), default=None)
+    """The first of the ranked ones."""
+    return next(iter(ranked(arms)), None)
 
 
-def _chosen(found: Answer, tuned: Arm, prompted: Arm, wishes: Wishes) -> Arm:
+def _chosen(found: Verdict, tuned: Arm, prompted: Arm, wishes: Wishes) -> Arm:
     """By quality where it differs, else by cost, else the one that needs no training."""
-    if found == "better":
+    if found.answer == "better":
         return tuned
-    if found == "worse":
+    if found.answer == "worse":
         return prompted
     totals = [total_cost(arm, wishes.requests) if wishes.requests is not None else None for arm in (tuned, prompted)]
     cheaper = totals[0] is not None and totals[1] is not None and totals[0] < totals[1]
-    return tuned if cheaper and found == "equivalent" else prompted
+    return tuned if cheaper and found.answer == "equivalent" else prompted
 
 
-def _cheapest_on_target(arms: Sequence[Arm], wishes: Wishes) -> Arm | None:
-    """Of the arms that reach the target with their whole interval the cheapest, or the one without training."""
+def _cheapest_on_target(arms: Sequence[Arm], judge: Judge, wishes: Wishes) -> Arm | None:
+    """Of the arms that reach the target with their whole interval the cheapest, or the one without training.
+
+    Any of the arms may reach it by luck, so the intervals hold for all of them together (Bonferroni).
+    """
     if wishes.target is None:
         return None
-    reach = [arm for arm in arms if _reaches(arm, wishes.target)]
+    level = 1 - ALPHA / len(arms)
+    reach = [arm for arm in arms if _reaches(arm, judge.interval(arm, level), wishes.target)]
     requests = wishes.requests or 0
 
     def price(arm: Arm) -> tuple[float, bool, float]:
@@ -117,19 +142,19 @@ def _cheapest_on_target(arms: Sequence[Arm], wishes: Wishes) -> Arm | None:
     return min(reach, key=price, default=None)
 
 
-def _reaches(arm: Arm, target: float) -> bool:
-    return arm.interval[0] >= target if arm.higher_is_better else arm.interval[1] <= target
+def _reaches(arm: Arm, interval: tuple[float, float], target: float) -> bool:
+    return interval[0] >= target if arm.higher_is_better else interval[1] <= target
 
 
-def _sentence(chosen: Arm, found: Answer, enough: Arm | None) -> str:
+def _sentence(chosen: Arm, found: Verdict, enough: Arm | None) -> str:
     if enough is not None:
         return f"{_capital(chosen.title)} is enough: it reaches what you asked for" + (
             "." if chosen.is_tuned else ", so prompting is enough."
         )
     if chosen.is_tuned:
-        why = "it is better by more than chance" if found == "better" else "it is as good, and cheaper at your volume"
+        why = "it is better by more than chance" if found.better else "it is as good, and cheaper at your volume"
         return f"Fine-tune: {chosen.title}; {why}."
-    if found == "not enough evidence":
+    if found.answer == UNDECIDED:
         return (
             f"Not decided: these items do not show that fine-tuning is better; for now take {chosen.title}, "
             "which needs no training, and measure more items."
@@ -152,16 +177,23 @@ def _measured(arm: Arm) -> str:
     return f"{_capital(arm.title)}: {shown_score(arm, arm.score)} ({ends}; n = {arm.items:,})."
 
 
-def _compared(found: Answer, tuned: Arm, prompted: Arm, wishes: Wishes) -> str:
-    difference = tuned.quality - prompted.quality
-    gain = f"{100 * difference:+.1f} points" if tuned.higher_is_better else f"{difference:+.3g}"
+def _compared(found: Verdict, tuned: int, prompted: int) -> list[str]:
+    scale = found.scale
+    gain = scale.interval(found.difference, found.low, found.high)
     says = {
-        "better": f"Item by item the fine-tuned model is better ({gain}).",
-        "worse": f"Item by item the fine-tuned model is worse ({gain}).",
-        "equivalent": f"The two differ by less than matters to you ({gain}).",
-        "not enough evidence": f"What lies between them ({gain}) may be chance.",
+        "better": f"Item by item the fine-tuned model is better: {gain}.",
+        "worse": f"Item by item the fine-tuned model is worse: {gain}.",
+        "equivalent": f"The two differ by less than matters to you: {gain}.",
+        UNDECIDED: f"What lies between them may be chance: {gain}.",
     }
-    return f"{says[found]} Differences below {100 * wishes.matters:g} points were not to count."
+    least = scale.amount(found.smallest_gain)
+    matters = f" Differences below {least} were not to count." if found.smallest_gain else ""
+    holds = (
+        f"That interval holds although the best of {tuned} fine-tuned and of {prompted} prompted ways were "
+        "chosen on these items."
+    )
+    open_still = [f"{_capital(note)}." for note in found.notes()] if found.answer == UNDECIDED else []
+    return [f"{says[found.answer]}{matters}", *([holds] if tuned + prompted > 2 else []), *open_still]
 
 
 def _about_target(enough: Arm | None, target: float) -> str:

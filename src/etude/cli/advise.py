@@ -34,7 +34,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Measure, write the page, tell."""
     from etude.advice.options import AdviseOptions
-    from etude.cli.data.audit import embedder
     from etude.cli.data.files import settings_of
     from etude.cli.terminal import console, quiet_libraries, say, the_same_command_goes_on
     from etude.cli.train import OnTerminal
@@ -44,9 +43,10 @@ def run(arguments: Namespace) -> int:
     quiet_libraries()
     options = settings_of(arguments, AdviseOptions)
     out = Path(arguments.out) if arguments.out else None
-    embed = embedder(arguments.embedder)
     with the_same_command_goes_on():
-        advice = advise(arguments.file, arguments.overrides, options, out=out, show=OnTerminal(), embed=embed)
+        advice = advise(
+            arguments.file, arguments.overrides, options, out=out, show=OnTerminal(), embedder=arguments.embedder
+        )
     page = (out or Path(f"advice/{advice.task}")) / "advice.html"
     write_advice(advice, page)
     console.print(arms_table(advice))

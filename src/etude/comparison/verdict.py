@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from etude import durable
+from etude.comparison.families import BestOfEach
 from etude.comparison.gap import Gap
 from etude.comparison.gates import GateResult
 from etude.comparison.judgement import UNDECIDED, Answer, Judgement, judge
@@ -22,6 +23,7 @@ from etude.comparison.seeds import SeedSpread
 from etude.comparison.wording import Scale, round_up, shown_level, shown_p
 from etude.errors import EtudeError
 from etude.evaluation.intervals import RESAMPLES
+from etude.evaluation.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,32 @@ def compare_all(
     ]
     alone = both_trained and seed_deviation is None
     return tuple(replace(one, one_seed_each=alone and one.seeds is None) for one in verdicts)
+
+
+def compare_best(
+    tuned: Sequence[Report],
+    base: Sequence[Report],
+    *,
+    choices: tuple[int, int] | None = None,
+    level: float = 0.95,
+    smallest_gain: float = 0.0,
+    seed: int = 0,
+) -> Verdict:
+    """The first of `tuned` against the first of `base`, each chosen because it looks best of its side on these items.
+
+    The answer holds for the best of either side: see `families`. `choices` says how many could have been chosen a side,
+    where those were more than were measured. Raises what `compare` raises.
+    """
+    refuse_level(level)
+    metric, numbers = tuned[0].metric, choices or (len(tuned), len(base))
+    # Small shares of the error need more resamples to be told apart.
+    resamples = max(RESAMPLES, math.ceil(50 * max(numbers) / (1 - level)))
+    chosen = pair(tuned[0], base[0], metric, resamples=resamples, seed=seed)
+    others = [pair(tuned[0], one, metric, resamples=resamples, seed=seed).evidence for one in base[1:]]
+    rivals = [pair(one, base[0], metric, resamples=resamples, seed=seed).evidence for one in tuned[1:]]
+    evidence = BestOfEach((chosen.evidence, *others), (chosen.evidence, *rivals), *numbers)
+    [judged] = judge([evidence], level=level, margin=smallest_gain)
+    return _verdict((tuned[0], base[0]), metric, replace(chosen, evidence=evidence), judged, smallest_gain, 1)
 
 
 def refuse_level(level: float) -> None:

@@ -6,14 +6,13 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 from etude import durable
 from etude.advice.options import AdviseOptions
 from etude.cycle.show import Show
 from etude.data.leaks import LeakFinder
-from etude.data.read import content_of, read
+from etude.data.read import read
 from etude.data.sides import sides
 from etude.data.synthesis.seeds import passages
 from etude.data.write import columns_for
@@ -38,19 +37,12 @@ class AdviceRows:
     aside: Task | None
     """Rows set aside, as a task like the user's."""
     passages: tuple[str, ...]
-    sha256: str
-    """Of all files."""
 
     def first(self, number: int, folder: Path) -> Path:
         """A file with the first so many rows."""
         path = folder / f"rows-{number}.jsonl"
         durable.write_text(path, _lines(self.learn[:number]))
         return path
-
-    @property
-    def learned(self) -> str:
-        """A hash of the rows to learn from, in their order."""
-        return sha256(_lines(self.learn).encode()).hexdigest()
 
     def sizes(self, wanted: Sequence[int]) -> list[int]:
         """What can be learned from: the numbers that are there; all rows in the place of the first that is not."""
@@ -64,8 +56,6 @@ def advice_rows(task: Task, options: AdviseOptions, folder: Path, show: Show) ->
     Raises:
         DataError: too few rows, or documents without text.
     """
-    sources = [*([options.train] if options.train else []), *options.documents]
-    digest = " ".join(content.sha256 if (content := content_of(source)) else source for source in sources)
     held: list[str] = []
     for source in options.documents:
         for record in read(source, (Text,)):
@@ -74,7 +64,7 @@ def advice_rows(task: Task, options: AdviseOptions, folder: Path, show: Show) ->
     if options.documents and not held:
         raise DataError("hold no text", where=", ".join(options.documents))
     if options.train is None:
-        return AdviceRows((), None, tuple(held), digest)
+        return AdviceRows((), None, tuple(held))
     rows = _without_leaks(task, options.train, show)
     random.Random(options.seed).shuffle(rows)
     number = min(ASIDE, int(SHARE_ASIDE * len(rows)))
@@ -82,7 +72,7 @@ def advice_rows(task: Task, options: AdviseOptions, folder: Path, show: Show) ->
         raise DataError(
             f"holds {len(rows)} rows that can be used", where=options.train, remedy=f"give {FEWEST} or more"
         )
-    return AdviceRows(tuple(rows[number:]), _aside(task, rows[:number], folder), tuple(held), digest)
+    return AdviceRows(tuple(rows[number:]), _aside(task, rows[:number], folder), tuple(held))
 
 
 def _lines(rows: Sequence[Conversation]) -> str:

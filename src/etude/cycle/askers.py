@@ -1,4 +1,4 @@
-"""Who is asked while ways are compared: a model on this machine or an endpoint, with what its answers take and cost."""
+"""Who is asked while ways are compared, a model here or an endpoint; what its answers take, and what they cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Protocol
 from etude.cycle.asking import Drawing, EndpointWriter, open_writer
 from etude.cycle.show import Show
 from etude.endpoints.exchange import Ask, Reply
+from etude.endpoints.options import EndpointOptions
 from etude.errors import EtudeError
 from etude.evaluation.answers import Told
 from etude.evaluation.prompted import Messages, Ways, local_answers
@@ -35,10 +36,6 @@ class Asker(Protocol):
         """Median seconds of a question that is alone."""
         ...
 
-    def cost(self, report: Report) -> float | None:
-        """Of 1,000 such requests; None where nobody knows."""
-        ...
-
 
 @dataclass(frozen=True)
 class LocalAsker:
@@ -47,7 +44,6 @@ class LocalAsker:
     name: str
     subject: Subject
     batch_rows: int
-    price_per_hour: float | None
     show: Show
 
     def answers(self, questions: Sequence[Ways], *, max_new_tokens: int, title: str) -> list[Told]:
@@ -65,12 +61,6 @@ class LocalAsker:
         """Asks a few again, one at a time."""
         alone = local_answers(self.subject, questions[:ALONE], max_new_tokens=max_new_tokens, batch_rows=1)
         return median(one.seconds for one in alone if one.seconds is not None)
-
-    def cost(self, report: Report) -> float | None:
-        """The machine's time, many requests at once."""
-        if self.price_per_hour is None or report.seconds is None:
-            return None
-        return report.seconds / len(report.items) * 1000 / 3600 * self.price_per_hour
 
 
 @dataclass(frozen=True)
@@ -112,16 +102,22 @@ class EndpointAsker:
         seconds = [one.seconds for one in told if one.seconds is not None]
         return median(seconds) if seconds else None
 
-    def cost(self, report: Report) -> float | None:
-        """By the prices in the endpoint's file."""
-        options = self.writer.endpoint.options
-        if not options.price_asked and not options.price_answered and not options.is_local:
-            return None
-        each = [
-            item.prompt_tokens * options.price_asked + item.answer_tokens * options.price_answered
-            for item in report.items
-        ]
-        return sum(each) / len(each) / 1e6 * 1000
+
+def cost_here(report: Report, price_per_hour: float | None) -> float | None:
+    """Of 1,000 such requests, many at once on this machine; None where nobody knows what it costs."""
+    if price_per_hour is None or report.seconds is None:
+        return None
+    return report.seconds / len(report.items) * 1000 / 3600 * price_per_hour
+
+
+def cost_there(report: Report, options: EndpointOptions) -> float | None:
+    """Of 1,000 such requests by the prices in the endpoint's file; None where it names none."""
+    if not options.price_asked and not options.price_answered and not options.is_local:
+        return None
+    each = [
+        item.prompt_tokens * options.price_asked + item.answer_tokens * options.price_answered for item in report.items
+    ]
+    return sum(each) / len(each) / 1e6 * 1000
 
 
 def _ask(messages: Messages) -> Ask:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,6 +13,7 @@ from etude.errors import EtudeError, StorageError
 from etude.evaluation.harness import asked
 from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task
+from etude.json_values import json_sha256
 from etude.models.loaded import LoadedModel
 from etude.models.source import cache_folder
 
@@ -31,8 +30,7 @@ def kept_at(model: LoadedModel, task: Task, rows_sha256: str, *, limit: int | No
         "batch_rows": batch_rows,
         "versions": {name: version(name) for name in ("etude", "torch", "transformers")},
     }
-    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-    return cache_folder().parent / "retention" / f"{key[:32]}.jsonl"
+    return cache_folder().parent / "retention" / f"{json_sha256(told)[:32]}.jsonl"
 
 
 def known_report(kept: Path, model: LoadedModel) -> Report | None:

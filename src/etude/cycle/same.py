@@ -22,12 +22,16 @@ MAY_CHANGE = ("output", "target", "evaluation.", "logging.", "planning.")
 """Settings that the weights do not depend on: a run may go on with others."""
 
 
+def decisive(run_file: RunFile) -> RunFile:
+    """Only the settings that the weights depend on; all others as they are by default."""
+    beside = {"evaluation": EvaluationOptions(), "logging": LoggingOptions(), "planning": PlanningOptions()}
+    return replace(run_file, output="", target="any", **beside)  # type: ignore[arg-type]  # sections by name
+
+
 def identity(run_file: RunFile, manifest: Manifest) -> dict[str, str]:
     """Hashes of all that the weights depend on."""
-    beside = {"evaluation": EvaluationOptions(), "logging": LoggingOptions(), "planning": PlanningOptions()}
-    decisive = replace(run_file, output="", target="any", **beside)  # type: ignore[arg-type]  # sections by name
     return {
-        "settings": hashlib.sha256(dump(decisive).encode()).hexdigest(),
+        "settings": hashlib.sha256(dump(decisive(run_file)).encode()).hexdigest(),
         "data": manifest.data.sha256,
         "base": manifest.base.hash,
         "template": manifest.template_sha256,

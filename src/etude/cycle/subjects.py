@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.errors import ModelError, RunError
+from etude.json_values import json_sha256
 from etude.models.options import ModelOptions, Precision
 from etude.runs.directory import RunDirectory, is_run, open_run
 
@@ -76,6 +77,29 @@ def open_subject(
     if base:
         raise ModelError("is no run and no adapter, so it has no base", where=name)
     return load(_with(ModelOptions(name=name), precision))
+
+
+def subject_hash(name: str) -> str:
+    """sha256 of all files that decide what a subject answers; nothing is loaded.
+
+    Raises:
+        RunError: the run has no weights yet.
+        ModelError: nothing goes by that name.
+    """
+    from etude.models.source import content_hash, find_folder
+    from etude.techniques import adapter_files
+
+    folder = Path(name)
+    if is_run(folder):
+        run = open_run(folder)
+        if run.weights is None:
+            raise RunError(f"has no weights yet (it is {run.state})", where=str(run.path))
+        made_from = run.manifest()
+        return json_sha256([content_hash(run.weights), made_from.base.hash, made_from.template_sha256])
+    if (folder / "adapter_config.json").is_file():
+        base = str(adapter_files.read_config(folder)["base_model_name_or_path"])
+        return json_sha256([content_hash(folder), content_hash(find_folder(base))])
+    return content_hash(find_folder(name))
 
 
 def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None, known: InMemory | None) -> Subject:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from etude.data.retrieval import Search
 from etude.evaluation.prompted import Messages, Ways
+from etude.json_values import json_sha256
 from etude.records import Conversation, Prompt
 
 Prepare = Callable[[Sequence[Prompt]], list[Ways]]
@@ -28,6 +29,19 @@ class Wording:
     """Texts that are put before the question."""
     number: int = 0
     """Of examples or passages."""
+    found_by: str = ""
+    """How `search` finds, in a word, with a hash of the model that it uses, if it uses one."""
+
+    def facts(self) -> dict[str, object]:
+        """All that the prompts depend on beside the questions, JSON-able; long texts by hash."""
+        found: dict[str, object] = {"labels": [LABELS, *self.labels] if self.labels else []}
+        if self.search is None or not self.number:
+            return found
+        if self.passages:
+            return {**found, "number": self.number, "found_by": self.found_by,
+                    "passages": [PASSAGES, json_sha256(list(self.passages))]}  # fmt: skip
+        examples = [[(message.role, message.text) for message in row.messages] for row in self.examples]
+        return {**found, "number": self.number, "found_by": self.found_by, "examples": json_sha256(examples)}
 
     def prepare(self, prompts: Sequence[Prompt]) -> list[Ways]:
         """Each prompt with as many examples as wanted, with half of them, and so on down to none."""

@@ -26,6 +26,7 @@ from etude.data.prepare import Prepared
 from etude.data.store import TYPES, TokenStore, mapped
 from etude.data.summary import DataSummary, TokenCounts
 from etude.errors import StorageError
+from etude.json_values import json_sha256
 from etude.records import Origin
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def cache_key(**parts: object) -> str:
         code.update(path.read_bytes())
     versions = {name: version(name) for name in LIBRARIES}
     whole = {**parts, "code": code.hexdigest(), "versions": versions, "byte order": sys.byteorder}
-    return sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+    return json_sha256(whole)
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -18,14 +18,15 @@ Search = Callable[[Sequence[str], int], list[list[int]]]
 QUESTIONS_AT_ONCE = 256
 
 
-def by_words(texts: Sequence[str]) -> Search:
-    """BM25 as Lucene computes it, through bm25s (https://arxiv.org/abs/2407.03618).
-
-    Raises:
-        EtudeError: bm25s is not installed.
-    """
+def needs_bm25() -> None:
+    """EtudeError where bm25s is not installed."""
     if importlib.util.find_spec("bm25s") is None:
         raise EtudeError("retrieval by words needs bm25s", remedy="pip install 'etude[advise]'")
+
+
+def by_words(texts: Sequence[str]) -> Search:
+    """BM25 as Lucene computes it, through bm25s (https://arxiv.org/abs/2407.03618). Raises what `needs_bm25` does."""
+    needs_bm25()
     import bm25s
 
     index = bm25s.BM25(method="lucene")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from etude.endpoints.options import EndpointOptions
+from etude.json_values import json_sha256
 
 BYTES_PER_TOKEN = 3
 """Below what tokenizers reach on most languages, so that what is reserved suffices."""
@@ -44,7 +44,7 @@ class Ask:
     def key(self, options: EndpointOptions) -> str:
         """The name of this question to this model in the cache: everything that decides the answer, hashed."""
         content = [options.url.rstrip("/"), self.body(options), self.sample]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return json_sha256(content)
 
     @property
     def tokens_expected(self) -> int:

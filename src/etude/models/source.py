@@ -182,6 +182,14 @@ def remembered_sha256(path: Path) -> str:
     return digest
 
 
+def content_hash(folder: Path) -> str:
+    """sha256 over all files of a model's folder: what it answers depends on its tokenizer and chat template too."""
+    whole = hashlib.sha256()
+    for path in sorted({path for pattern in HUB_FILES for path in folder.glob(pattern)}):
+        whole.update(f"{path.name}\0{remembered_sha256(path)}\0".encode())
+    return whole.hexdigest()
+
+
 def folder_hash(folder: Path) -> str:
     """sha256 over config and weight files: what an adapter belongs to."""
     whole = hashlib.sha256()
