@@ -45,6 +45,7 @@ ALONE = {
     "data": ("bench.data_scale", "data preparation as files grow"),
     "data-quality": ("bench.data_quality", "near copies and rendering against datasets.map; a million rows"),
     "meaning": ("bench.meaning", "paraphrases that cleaning sees with an embedding model and without"),
+    "same-label": ("bench.same_label", "new wordings with another meaning that augmenting drops"),
     "data-audit": ("bench.data_audit", "audits as files grow, and planted wrong labels that they find"),
     "iterate": ("bench.iterate", "what `etude iterate` recovers of classes that were cut to two rows"),
     "gpu": ("bench.gpu", "the same on a GPU"),

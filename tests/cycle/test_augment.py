@@ -65,3 +65,43 @@ def test_a_model_here_writes_too(desk: Desk) -> None:
     assert done.code == 0, done.words
     assert "by model" in done.words
     assert list((desk.folder / "more.jsonl.answers").iterdir())
+
+
+def test_a_judge_drops_wordings_and_a_spent_budget_is_taken_up_again(desk: Desk) -> None:
+    rows = [{"prompt": f"{word} number {at}: where is it?", "completion": f"{word} {at} is here"}
+            for at, word in enumerate(("parcel", "card", "refund", "invoice", "order"))]  # fmt: skip
+    desk.write("asked.jsonl", as_jsonl(rows))
+    desk.write("own.txt", "Same? {prompt} | {wording} | {completion}")
+
+    def says(messages: list[dict[str, str]]) -> str:
+        asked = messages[-1]["content"]
+        if asked.startswith("Same?"):
+            request, wording, answer = asked.removeprefix("Same? ").split(" | ")
+            assert wording == f"Well: {request}"
+            assert answer.endswith("is here")
+            return "I cannot say" if "card" in asked else "2/5" if "refund" in asked else "5"
+        return f"Well: {asked.splitlines()[-1]}"
+
+    arguments = ("data", "augment", "asked.jsonl", "-o", "more.jsonl", "--methods", "model", "--model", "writer.yaml")
+    judging = ("--judge", "judge.yaml", "--judge-template", "own.txt", "--least-score", "3")
+    with chat_server(says=says) as server:
+        desk.write("judge.yaml", f"url: {server.url}\nmodel: judge\n")
+        desk.write("writer.yaml", f"url: {server.url}\nmodel: big\nconcurrency: 1\nmost_requests: 2\n")
+        first = desk.etude(*arguments, *judging)
+        assert first.code == 0, first.words
+        assert "the same command with a larger budget goes on" in first.words
+        assert len(lines_of(desk.folder / "more.jsonl")) == 5 + 1
+        desk.write("writer.yaml", f"url: {server.url}\nmodel: big\nconcurrency: 1\n")
+        done = desk.etude(*arguments, *judging)
+        assert done.code == 0, done.words
+    made = [row for row in lines_of(desk.folder / "more.jsonl") if "augmented_from" in row]
+    assert [row["completion"].split()[0] for row in made] == ["parcel", "invoice", "order"]
+    assert {row["augmentation"]["score"] for row in made} == {5}
+    dropped = lines_of(desk.folder / "more.jsonl.dropped.jsonl")
+    assert [(row["reason"], row["row"]["completion"].split()[0]) for row in dropped] == [
+        ("no judgement", "card"), ("judged too low", "refund"),
+    ]  # fmt: skip
+    wrong = desk.etude(*arguments, "--judge-template", "own.txt", "--force")
+    assert "judge_template: needs a judge" in wrong.error
+    wrong = desk.etude("data", "augment", "asked.jsonl", "-o", "x.jsonl", "--judge", "judge.yaml")
+    assert "--judge: no method that was asked for needs a model" in wrong.error

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from etude.data.augment import Augment
 from etude.data.augmentation.noise import noised
 from etude.data.augmentation.paraphrase import paraphrased
-from etude.data.inputs import open_inputs
+from etude.data.augmentation.same_label import Learning
+from etude.data.inputs import Row, open_inputs
 from etude.data.read import read
 from etude.data.split import split
-from etude.data.work import manifest_of, work
+from etude.data.synthesis.asking import Asked, FunctionWriter
+from etude.data.work import dropped_of, manifest_of, work
 from etude.errors import DataError
 
 TOWNS = ("Berlin", "Lisbon", "Oslo", "Prague", "Rome")
@@ -120,7 +122,12 @@ def test_a_model_writes_through_the_seam(slots, tmp_path):
         return [f"{prompt.splitlines()[-1]} (again)" for prompt in prompts]
 
     out = tmp_path / "out.jsonl"
-    work(open_inputs([slots]), Augment(methods=("model", "back-translation"), copies=2), out, generate=upper)
+    work(
+        open_inputs([slots]),
+        Augment(methods=("model", "back-translation"), copies=2),
+        out,
+        asked=Asked(FunctionWriter(upper)),
+    )
     children = [row for row in map(json.loads, out.read_text("utf-8").splitlines()) if "augmented_from" in row]
     assert {row["augmentation"]["method"] for row in children} == {"model", "back-translation"}
     assert all(row["prompt"].endswith("(again)") for row in children)
@@ -130,8 +137,98 @@ def test_a_model_writes_through_the_seam(slots, tmp_path):
 
 def test_a_model_that_loses_a_value_makes_no_row(slots, tmp_path):
     out = tmp_path / "out.jsonl"
-    work(open_inputs([slots]), Augment(methods=("model",)), out, generate=lambda prompts: ["something"] * len(prompts))
+    asked = Asked(FunctionWriter(lambda prompts: ["something"] * len(prompts)))
+    work(open_inputs([slots]), Augment(methods=("model",)), out, asked=asked)
     assert not any("augmented_from" in line for line in out.read_text("utf-8").splitlines())
+
+
+WORDS = {
+    "refund": ("money back", "refund", "return the amount", "reimburse my payment"),
+    "parcel": ("parcel", "delivery", "courier", "shipment of my order"),
+    "card": ("bank card", "card reader", "PIN of my card", "credit card"),
+}
+
+
+def labelled_rows(number):
+    """Requests that their words tell apart."""
+    dice = Random(7)
+    openings = ("Where is the", "Tell me about the", "I have a question on the", "Nobody helps me with the")
+    endings = ("please", "since last week", "of my sister", "for the second time", "in the app")
+    rows = []
+    for at in range(number):
+        label = list(WORDS)[at % len(WORDS)]
+        said = f"{dice.choice(openings)} {dice.choice(WORDS[label])} {dice.choice(endings)}, number {at}"
+        rows.append({"prompt": said, "completion": label})
+    return rows
+
+
+def test_a_wording_with_another_label_is_dropped_and_a_judge_sees_only_the_others(tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    rows = labelled_rows(120)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    planted, judged = {}, []
+
+    def says(prompts):
+        """Every tenth time something else is asked for."""
+        texts = [prompt.splitlines()[-1] for prompt in prompts]
+        for at, text in enumerate(texts):
+            label = next(row["completion"] for row in rows if row["prompt"] == text)
+            if at % 10 == 0:
+                other = next(name for name in WORDS if name != label)
+                texts[at] = f"What about the {WORDS[other][at % 4]} of box {text.split()[-1]}"
+                planted[texts[at]] = label
+            else:
+                texts[at] = f"Hello, {text.lower()}"
+        return texts
+
+    def judges(prompts):
+        judged.extend(prompts)
+        return ["2" if "nobody" in prompt else "5, it is the same" for prompt in prompts]
+
+    asked = Asked(FunctionWriter(says), FunctionWriter(judges, name="judge"))
+    work(open_inputs([path]), Augment(methods=("model",)), out, asked=asked)
+    children = [row for row in map(json.loads, out.read_text("utf-8").splitlines()) if "augmented_from" in row]
+    dropped = [json.loads(line) for line in dropped_of(out).read_text("utf-8").splitlines()]
+    elsewhere = [one for one in dropped if one["reason"] == "another label"]
+    assert {one["row"]["prompt"] for one in elsewhere} == planted.keys()
+    assert all(one["label"] == planted[one["row"]["prompt"]] != one["found"] for one in elsewhere)
+    assert not any(text in prompt for prompt in judged for text in planted)
+    assert {one["row"]["prompt"].split()[1] for one in dropped if one["reason"] == "judged too low"} == {"nobody"}
+    assert not any("nobody" in child["prompt"] for child in children)
+    assert all(
+        child["augmentation"] == {"method": "model", "seed": 0, "score": 5, "judge": "judge"} for child in children
+    )
+    assert len(children) + len(dropped) == len(rows)
+    manifest = json.loads(manifest_of(out).read_text("utf-8"))
+    assert manifest["dropped"] == Counter(one["reason"] for one in dropped)
+    assert manifest["notes"]["augmentation"]["same_label"]["checked"]["answer"]["labels"] == 3
+    assert manifest["says"] == []
+    without = work(open_inputs([path]), Augment(methods=("model",), same_label=False), tmp_path / "x.jsonl",
+                   asked=Asked(FunctionWriter(says)))  # fmt: skip
+    assert not without.dropped
+    assert "was not checked" in without.says[0]
+
+
+def test_what_is_asked_as_before_keeps_its_label_whatever_the_classifiers_think_of_it(tmp_path):
+    """Half of the labels are wrong: the classifiers contradict them, but not the new wording."""
+    path = tmp_path / "rows.jsonl"
+    rows = labelled_rows(90)
+    for row in rows[::4]:
+        row["completion"] = "card"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    given = [row for row in open_inputs([path]).each("") if isinstance(row, Row)]
+    learning = Learning(seed=0)
+    for row in given:
+        learning.take(row)
+    same = learning.finish(None)
+    assert [one.name for one in same.outcomes] == ["answer"]
+    assert same.verdicts([(row.origin, row) for row in given]) == [None] * len(given)
+
+
+def test_settings_for_models_are_refused_where_none_writes():
+    wrong = dict(Augment(embedder="x", least_score=9, same_label=False).problems())
+    assert wrong.keys() == {"embedder", "least_score", "same_label"}
+    assert not Augment(methods=("model",), embedder="x", least_score=2).problems()
 
 
 def test_chats(tmp_path):

@@ -29,9 +29,9 @@ def minilm() -> Path:
 @pytest.mark.model
 def test_meaning_is_near_and_padding_changes_nothing(minilm: Path) -> None:
     seen: list[tuple[int, int]] = []
-    embed = load_embedder(str(minilm), on_progress=lambda done, total: seen.append((done, total)))
+    embed = load_embedder(str(minilm))
     texts = ["My card was stolen", "Somebody took my bank card, help", "The weather is sunny today" + " and warm" * 30]
-    made = embed(texts)
+    made = embed(texts, lambda done, total: seen.append((done, total)))
     assert made.shape == (3, 384)
     assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
     assert made[0] @ made[1] > 0.6 > 0.3 > made[0] @ made[2]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from etude.models.loaded import LoadedModel, Subject
 
 SETTINGS_FILES = (".yaml", ".yml")
+MOST_TOKENS = 256
+"""Longest answer of a local model, where nothing is said."""
 BATCH = 16
 """Questions that a local model answers together; a stopped job goes on from the last whole batch."""
 
@@ -61,6 +63,13 @@ def open_writer(name: str, cache: Path, drawing: Drawing, limits: Limits | None 
     from etude.cycle.subjects import open_subject
 
     return LocalWriter(name, open_subject(name), AnswerCache(cache), drawing)
+
+
+def open_judge(name: str, cache: Path) -> Writer:
+    """Whoever goes by that name, to judge: one on this machine gives its likeliest answer, an endpoint is asked as its
+    file says. Raises EtudeError as `open_writer` does."""
+    is_endpoint = Path(name).suffix.lower() in SETTINGS_FILES
+    return open_writer(name, cache, Drawing() if is_endpoint else Drawing(temperature=0.0))
 
 
 def _endpoint(name: str, cache: Path, drawing: Drawing, limits: dict[str, int | float]) -> EndpointWriter:
@@ -172,7 +181,6 @@ class LocalWriter:
     def _sampled(
         self, model: LoadedModel, renderer: Renderer, prompts: list[tuple[int, ...]], seed: int
     ) -> list[Reply]:
-        from etude.cycle.writing import MOST_TOKENS
         from etude.sampling.options import SampleOptions
         from etude.sampling.sampler import sample
 

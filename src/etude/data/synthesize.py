@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from etude.data.work import Ledger, Rows
 
 ATTEMPTS_A_ROW = 4
-ENOUGH = 4
 FOR_PAIRS = frozenset(("kind", "rows", "best_of", "judge_template", "seed"))
 """Settings that count where pairs are made."""
 FOR_ANSWERS = frozenset(("kind", "rows", "answers", "seed"))
@@ -73,6 +72,8 @@ class Synthesize:
     @property
     def enough(self) -> int:
         """What a judge must give."""
+        from etude.data.synthesis.judging import ENOUGH
+
         return ENOUGH if self.least_score is None else self.least_score
 
     def problems(self) -> list[tuple[str, str]]:

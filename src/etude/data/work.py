@@ -143,10 +143,8 @@ class Rows:
 
     inputs: Inputs
     ledger: Ledger
-    generate: Callable[[list[str]], list[str]] | None = None
-    """A model that writes a text for each prompt, where the command was given one."""
     asked: Asked | None = None
-    """Who writes, judges and scores, for a synthesis."""
+    """Who writes, judges and scores, for a step that makes rows."""
     embed: Embed | None = None
     """Texts as vectors, for a step that names an embedding model."""
     num_good: int = 0
@@ -213,14 +211,13 @@ def work(
     *,
     command: Sequence[str] = (),
     force: bool = False,
-    generate: Callable[[list[str]], list[str]] | None = None,
     asked: Asked | None = None,
     embed: Embed | None = None,
 ) -> Outcome:
     """Everything the step keeps, written to `output` as JSON lines, with what was left out and a manifest beside it.
 
-    `generate` is the model of steps that let one write, `asked` those of a synthesis, `embed` that of steps which
-    compare by meaning. Nothing appears before all of it is written, the output last.
+    `asked` are the models of steps that make rows, `embed` is that of steps which compare by meaning. Nothing appears
+    before all of it is written, the output last.
 
     Raises:
         DataError: the output is an input, or is there already and `force` is off; or the step keeps no row.
@@ -230,7 +227,7 @@ def work(
     with lines_of(output) as kept:
         with lines_of(dropped_of(output)) as left_out:
             ledger = Ledger(left_out)
-            rows = Rows(inputs, ledger, generate, asked, embed)
+            rows = Rows(inputs, ledger, asked, embed)
             for row in step.apply(rows, ledger):
                 kept.add(row.line())
         if not kept.number:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+OnProgress = Callable[[int, int], None]
 TEXTS_AT_ONCE = 64
 LONGEST = 512
 """Tokens of a text that are read, where the model's folder sets no limit."""
 
 
-def load_embedder(
-    name: str, *, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+class Embedder(Protocol):
+    """Texts to unit vectors [texts, D]."""
+
+    def __call__(self, texts: Sequence[str], on_progress: OnProgress = ..., /) -> NDArray[np.float32]:
+        """`on_progress(done, total)` is told of each batch."""
+        ...
+
+
+def load_embedder(name: str) -> Embedder:
     """A function from texts to unit vectors [texts, D], by a local folder or a hub id.
 
     Raises:
@@ -39,7 +46,7 @@ def load_embedder(
     tokenizer, limit = load_tokenizer(name), _limit(folder)
     model = _read_model(folder)
 
-    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed(texts: Sequence[str], on_progress: OnProgress = lambda done, total: None, /) -> NDArray[np.float32]:
         import numpy as np
 
         order = sorted(range(len(texts)), key=lambda at: len(texts[at]))

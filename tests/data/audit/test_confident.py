@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etude.data.audit.classifier import FOLDS, cross_validated, fits, folds, ridge
 from etude.data.audit.confident import confident_joint, likely_wrong, thresholds
-from etude.data.audit.noise import FOLDS, cross_validated, folds, ridge
+from etude.data.audit.vectors import learned
 
 
 def made(
@@ -76,6 +77,15 @@ def test_a_row_does_not_vote_for_itself() -> None:
     """On features that mean nothing cross-validated chances cannot beat guessing, though fitting would."""
     draw = np.random.default_rng(0)
     vectors, labels = draw.normal(size=(200, 150)).astype(np.float32), draw.integers(0, 2, 200)
-    chances = cross_validated(vectors, labels, 2, seed=0)
-    assert np.allclose(chances.sum(axis=1), 1)
-    assert abs((chances.argmax(axis=1) == labels).mean() - 0.5) < 0.12
+    fold = folds(labels, seed=0)
+    found = cross_validated(vectors, labels, fold, fits(vectors, labels, fold, 2))
+    assert np.allclose(found.chances_NK.sum(axis=1), 1)
+    assert abs(found.accuracy - 0.5) < 0.12
+    assert not found.is_conclusive
+
+
+def test_texts_are_weighed_by_what_others_taught() -> None:
+    texts = ["where is my parcel", "where is my card", "my card is lost", "the parcel is lost"]
+    words, vectors = learned(texts)
+    assert abs(words.vectors(texts[:2]) - vectors[:2]).max() < 1e-6
+    assert abs(words.vectors(["a word that none of them has"])).sum() == 0

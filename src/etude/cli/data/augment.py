@@ -6,20 +6,21 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.cli.data.files import add_step, perform
+from etude.cli.data.files import add_step, is_unfinished, perform, settings_of
 from etude.data.augment import BY_MODEL, Augment
-from etude.errors import EtudeError
+from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:
     from etude.config import RunFile
+    from etude.data.synthesis.asking import Asked
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """`etude data augment FILE… -o OUT`."""
     add_step(parser, Augment)
-    parser.add_argument(
-        "--model", metavar="NAME", help="who paraphrases and translates: a model, a run or an endpoint's YAML"
-    )
+    who = "an endpoint's settings (YAML), a base model, an adapter or a run"
+    parser.add_argument("--model", metavar="WHO", help=f"who paraphrases and translates: {who}")
+    parser.add_argument("--judge", metavar="WHO", help=f"who rates the new wordings from 1 to 5: {who}")
     parser.add_argument(
         "--measure", metavar="RUN.yaml", help="then train this run without and with the made rows, and compare the two"
     )
@@ -27,17 +28,38 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Augment, say how many rows each method made, and measure what they do if that is asked for."""
+    chosen = settings_of(arguments, Augment)
+    asked = _asked(arguments, chosen)
     runs = None if arguments.measure is None else _runs(arguments)
-    generate = None
-    if arguments.model is not None:
-        if not {*arguments.methods} & {*BY_MODEL}:
-            found = "no method that was asked for needs a model"
-            raise EtudeError(found, where="--model", remedy=f"add one to --methods: {', '.join(BY_MODEL)}")
-        from etude.cycle.writing import writer
+    embed = None
+    if chosen.embedder is not None:
+        from etude.cli.data.audit import embedder
 
-        generate = writer(arguments.model, Path(f"{arguments.output}.answers"), seed=arguments.seed)
-    code = perform(arguments, Augment, generate=generate)
-    return code if runs is None else _measure(arguments, *runs)
+        embed = embedder(chosen.embedder)
+    force = arguments.force or is_unfinished(Path(arguments.output), chosen, "augmentation")
+    code = perform(arguments, Augment, asked=asked, embed=embed, force=force)
+    if runs is None:
+        return code
+    if asked is not None and asked.ended:
+        remedy = "the same command with a larger budget goes on"
+        raise EtudeError("not all rows were made, so nothing was measured", where="--measure", remedy=remedy)
+    return _measure(arguments, *runs)
+
+
+def _asked(arguments: Namespace, chosen: Augment) -> Asked | None:
+    """Who writes and judges; None where nobody is asked."""
+    given = {"--model": arguments.model, "--judge": arguments.judge}
+    says = f"no method that was asked for needs a model; add one to --methods: {', '.join(BY_MODEL)}"
+    if not chosen.uses_model and (wrong := [f"{flag}: {says}" for flag, name in given.items() if name is not None]):
+        raise Problems("command line", wrong)
+    if arguments.model is None:
+        return None
+    from etude.cycle.asking import Drawing, open_judge, open_writer
+    from etude.data.synthesis.asking import Asked
+
+    cache = Path(f"{arguments.output}.answers")
+    judge = None if arguments.judge is None else open_judge(arguments.judge, cache)
+    return Asked(open_writer(arguments.model, cache, Drawing(seed=chosen.seed)), judge)
 
 
 def _runs(arguments: Namespace) -> tuple[RunFile, str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -110,24 +111,36 @@ def perform(
     step: type[Step],
     *,
     need_layout: bool = True,
-    generate: Callable[[list[str]], list[str]] | None = None,
     asked: Asked | None = None,
     embed: Embed | None = None,
     force: bool | None = None,
     inputs: Inputs | None = None,
 ) -> int:
-    """Do a step on the files that were named, or on `inputs`, and tell what became of their rows; `generate`, `asked`
-    and `embed` are the step's models, `force` replaces the output whatever the flag says."""
+    """Do a step on the files that were named, or on `inputs`, and tell what became of their rows; `asked` and `embed`
+    are the step's models, `force` replaces the output whatever the flag says."""
     from etude.data.work import dropped_of, manifest_of, work
 
     chosen, output = settings_of(arguments, step), Path(arguments.output)
     given = open_files(arguments, need_layout=need_layout) if inputs is None else inputs
     outcome = work(
         given, chosen, output, command=command_line(),
-        force=arguments.force if force is None else force, generate=generate, asked=asked, embed=embed,
+        force=arguments.force if force is None else force, asked=asked, embed=embed,
     )  # fmt: skip
     tell(outcome, dropped=dropped_of(output), manifest=manifest_of(output))
     return 0
+
+
+def is_unfinished(output: Path, chosen: Options, note: str) -> bool:
+    """Whether the output was written by these settings when a budget was spent, so that this command goes on; `note`
+    names the step's note in the manifest."""
+    from etude.data.work import manifest_of
+
+    try:
+        manifest = json.loads(manifest_of(output).read_text(encoding="utf-8"))
+        settings, finished = manifest["settings"], manifest["notes"][note]["finished"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return finished is False and settings == json.loads(json.dumps(asdict(chosen)))
 
 
 def command_line() -> list[str]:

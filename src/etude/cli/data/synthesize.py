@@ -7,18 +7,16 @@ rows that an explanation found nearest to a slice of the task on which a run fai
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.cli.data.files import add_step, perform, settings_of
+from etude.cli.data.files import add_step, is_unfinished, perform, settings_of
 from etude.data.synthesize import Synthesize
 from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:
-    from etude.cycle.asking import Drawing
     from etude.data.inputs import Inputs
     from etude.data.synthesis.asking import Asked
 
@@ -52,7 +50,7 @@ def run(arguments: Namespace) -> int:
         arguments.known_answers = chosen.known_answers or (has_label and not chosen.best_of)
         chosen = settings_of(arguments, Synthesize)
     asked = _asked(arguments, chosen)
-    force = arguments.force or _is_unfinished(Path(arguments.output), chosen)
+    force = arguments.force or is_unfinished(Path(arguments.output), chosen, "synthesis")
     return perform(arguments, Synthesize, asked=asked, force=force, inputs=inputs)
 
 
@@ -106,7 +104,7 @@ def _conflicts(arguments: Namespace, chosen: Synthesize) -> list[str]:
 
 
 def _asked(arguments: Namespace, chosen: Synthesize) -> Asked:
-    from etude.cycle.asking import Drawing, Limits, open_writer, reward_of
+    from etude.cycle.asking import Drawing, Limits, open_judge, open_writer, reward_of
     from etude.data.synthesis.asking import Asked
 
     cache = Path(f"{arguments.output}.answers")
@@ -118,27 +116,6 @@ def _asked(arguments: Namespace, chosen: Synthesize) -> Asked:
     if (chosen.best_of or chosen.agree > 1) and not writer.varies:
         flag = "--best-of" if chosen.best_of else "--agree"
         raise Problems("command line", [f"{flag}: at temperature 0 all answers are the same; set --temperature"])
-    judge = None
-    if arguments.judge is not None:
-        judge = open_writer(arguments.judge, cache, _judging(arguments.judge))
+    judge = None if arguments.judge is None else open_judge(arguments.judge, cache)
     reward = None if arguments.reward is None else reward_of(arguments.reward)
     return Asked(writer, judge, reward, arguments.reward or "")
-
-
-def _judging(name: str) -> Drawing:
-    """A local judge gives its likeliest answer; an endpoint is asked as its file says."""
-    from etude.cycle.asking import SETTINGS_FILES, Drawing
-
-    return Drawing() if Path(name).suffix.lower() in SETTINGS_FILES else Drawing(temperature=0.0)
-
-
-def _is_unfinished(output: Path, chosen: Synthesize) -> bool:
-    """Whether the output was written by these settings when the budget was spent, so that this command goes on."""
-    from etude.data.work import manifest_of
-
-    try:
-        manifest = json.loads(manifest_of(output).read_text(encoding="utf-8"))
-        settings, finished = manifest["settings"], manifest["notes"]["synthesis"]["finished"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return finished is False and settings == json.loads(json.dumps(asdict(chosen)))

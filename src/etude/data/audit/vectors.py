@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,8 +42,44 @@ def _of_word(word: str) -> tuple[int, ...]:
     return tuple(zlib.crc32(name.encode("utf-8", "surrogatepass")) % BUCKETS for name in (word, *pieces))
 
 
+@dataclass(frozen=True)
+class Words:
+    """Which features of texts count and how much: more, the rarer they are; those of one text do not."""
+
+    kept_D: NDArray[np.intp]
+    weights_D: NDArray[np.float64]
+
+    def vectors(self, texts: Sequence[str]) -> Any:
+        """Other texts' features as a sparse matrix of unit rows."""
+        return self._weighed(_counted(texts))
+
+    def _weighed(self, counts: Any) -> Any:
+        import numpy as np
+        from scipy import sparse
+
+        made = (counts[:, self.kept_D] @ sparse.diags(self.weights_D)).tocsr()
+        lengths = np.sqrt(np.asarray(made.multiply(made).sum(axis=1)).ravel())
+        return (sparse.diags(1 / np.maximum(lengths, 1e-9)) @ made).tocsr().astype(np.float32)
+
+
+def learned(texts: Sequence[str]) -> tuple[Words, Any]:
+    """What counts in these texts, and their own vectors (TF-IDF, logarithmic)."""
+    import numpy as np
+
+    counts = _counted(texts)
+    texts_with = np.bincount(counts.indices, minlength=BUCKETS)
+    kept = np.flatnonzero((texts_with >= 2) & (texts_with < len(texts)))
+    words = Words(kept, np.log(len(texts) / np.maximum(1, texts_with[kept])))
+    return words, words._weighed(counts)
+
+
 def weighed(texts: Sequence[str]) -> Any:
-    """The texts' features as a sparse matrix of unit rows (TF-IDF, logarithmic; those of one text are dropped)."""
+    """The texts' features as a sparse matrix of unit rows."""
+    return learned(texts)[1]
+
+
+def _counted(texts: Sequence[str]) -> Any:
+    """How often each feature occurs in each text, logarithmic: a sparse matrix [texts, BUCKETS]."""
     import numpy as np
     from scipy import sparse
 
@@ -56,13 +93,7 @@ def weighed(texts: Sequence[str]) -> Any:
     counts = sparse.csr_matrix((ones, np.array(held, dtype=np.int32), starts), shape=(len(texts), BUCKETS))
     counts.sum_duplicates()
     counts.data = 1 + np.log(counts.data)
-    texts_with = np.bincount(counts.indices, minlength=BUCKETS)
-    kept = np.flatnonzero((texts_with >= 2) & (texts_with < len(texts)))
-    weights = np.log(len(texts) / np.maximum(1, texts_with[kept]))
-    made = (counts[:, kept] @ sparse.diags(weights)).tocsr()
-    lengths = np.sqrt(np.asarray(made.multiply(made).sum(axis=1)).ravel())
-    unit: Any = (sparse.diags(1 / np.maximum(lengths, 1e-9)) @ made).tocsr().astype(np.float32)
-    return unit
+    return counts
 
 
 def condensed(matrix: Any, *, dimensions: int = DIMENSIONS, seed: int = 0) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ def answered(rows: Rows, ledger: Ledger, options: Synthesize, asked: Asked) -> I
             yield _row(row, prompt, reply, asked, options)
     asking.close()
     ledger.rewritten = True
-    ledger.notes["synthesis"] = {"finished": not asked.ended, "answers": kept}
+    ledger.notes["synthesis"] = {**asked.said(), "answers": kept}
     if asked.ended:
         ledger.says.append(f"{kept:,} answers: {asked.ended}; the same command with a larger budget goes on")
 

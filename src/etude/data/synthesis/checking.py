@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etude.data.inputs import open_inputs
 from etude.data.sides import Sides
+from etude.data.synthesis.judging import Verdict
 from etude.data.synthesis.seeds import Seed, Seeds, hashed, said_in
 from etude.data.work import Rows
 from etude.errors import ConfigError, EtudeError
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from etude.data.synthesize import Synthesize
     from etude.endpoints.exchange import Reply
     from etude.records import Origin
-
-Verdict = tuple[str, dict[str, object]]
-"""A reason and facts."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from etude.data.fingerprint import normal
 from etude.data.inputs import Row
 from etude.data.synthesis import templates
 from etude.data.synthesis.asking import Asked, Writer
-from etude.data.synthesis.checking import Candidate, Fresh, Rules, Verdict
+from etude.data.synthesis.checking import Candidate, Fresh, Rules
+from etude.data.synthesis.judging import UNCHECKED, Verdict, judged
 from etude.data.synthesis.seeds import Seed, Seeds, take_seeds
 from etude.data.work import Ledger, Rows
 from etude.data.write import columns_for
@@ -21,8 +22,6 @@ from etude.records import Conversation, Message
 
 if TYPE_CHECKING:
     from etude.data.synthesize import Synthesize
-
-UNCHECKED = "not checked: the budget was spent"
 
 
 def made_rows(rows: Rows, ledger: Ledger, options: Synthesize, asked: Asked) -> Iterator[Row]:
@@ -50,8 +49,6 @@ class _Making:
     options: Synthesize
     asked: Asked
     seeds: Seeds
-    spent: dict[str, list[float]] = field(default_factory=dict)
-    """By who was asked: answers, tokens asked and answered, cost."""
 
     def __post_init__(self) -> None:
         own = {"template": self.options.template, "judge_template": self.options.judge_template}
@@ -88,16 +85,12 @@ class _Making:
         left = self.asked.ended or ("" if kept == self.options.rows else f"all {attempts} attempts were made")
         self.ledger.rewritten = True
         self.ledger.notes["synthesis"] = {
-            "finished": not self.asked.ended,
+            **self.asked.said(),
             "attempts": attempts,
             "seeds": self.seeds.number,
             "template": self._template,
             **({"judge_template": self._judge_template} if self.asked.judge is not None else {}),
             **({"answer_template": self._again} if self.options.agree else {}),
-            "used": {
-                name: dict(zip(("answers", "tokens_asked", "tokens_answered", "cost"), used, strict=True))
-                for name, used in self.spent.items()
-            },
         }
         if left:
             self.ledger.says.append(f"{kept:,} of {self.options.rows:,} rows: {left}")
@@ -111,7 +104,7 @@ class _Making:
         drawn = [self.seeds.draw(attempt, self.options.shots, self.options.seed) for attempt in attempts]
         asks = [self._ask(self._template, seeds, sample=at) for at, seeds in zip(attempts, drawn, strict=True)]
         found = []
-        for attempt, seeds, reply in zip(attempts, drawn, self._answers(self.asked.writer, asks), strict=True):
+        for attempt, seeds, reply in zip(attempts, drawn, self.asked.answers(self.asked.writer, asks), strict=True):
             if reply is None:
                 continue  # never asked: the budget was spent before
             if isinstance(reply, NoReply):
@@ -130,7 +123,7 @@ class _Making:
         (self-consistency, https://arxiv.org/abs/2203.11171)."""
         number = self.options.agree
         asks = [self._ask(self._again, one.seeds, prompt=one.prompt, sample=at) for one in made for at in range(number)]
-        replies = self._answers(self.asked.writer, asks)
+        replies = self.asked.answers(self.asked.writer, asks)
         verdicts: list[Verdict | None] = []
         noted = []
         for place, one in enumerate(made):
@@ -146,36 +139,16 @@ class _Making:
         """Those that the judge gives enough."""
         texts = [{"prompt": one.prompt, "completion": one.completion} for one in made]
         asks = [Ask((("user", templates.filled(self._judge_template, text)),)) for text in texts]
-        verdicts: list[Verdict | None] = []
-        noted = []
-        for one, reply in zip(made, self._answers(judge, asks), strict=True):
-            score = templates.read_score(reply.text) if isinstance(reply, Reply) else None
-            facts: dict[str, object] = {"score": score, "judge": judge.name}
-            if reply is None:
-                verdicts.append((UNCHECKED, {}))
-            elif score is None:
-                said = reply.text if isinstance(reply, Reply) else reply.reason
-                verdicts.append(("no judgement", {"found": said}))
-            else:
-                verdicts.append(None if score >= self.options.enough else ("judged too low", facts))
-            noted.append(replace(one, notes={**one.notes, **facts}))
-        return self._kept(noted, verdicts)
+        found = [
+            judged(reply, enough=self.options.enough, judge=judge.name) for reply in self.asked.answers(judge, asks)
+        ]
+        noted = [replace(one, notes={**one.notes, **facts}) for one, (_, facts) in zip(made, found, strict=True)]
+        return self._kept(noted, [verdict for verdict, _ in found])
 
     def _ask(self, template: str, seeds: Sequence[Seed], *, sample: int, prompt: str = "") -> Ask:
         texts = {"prompt": prompt, "passage": seeds[0].prompt}
         texts["examples"] = "\n".join(templates.example(seed.prompt, seed.answer) for seed in seeds)
         return Ask((("user", templates.filled(template, texts)),), sample=sample)
-
-    def _answers(self, writer: Writer, asks: Sequence[Ask]) -> list[Reply | NoReply | None]:
-        replies = self.asked.answers(writer, asks)
-        used = self.spent.setdefault(writer.name, [0, 0, 0, 0.0])
-        for reply in replies:
-            if isinstance(reply, Reply):
-                used[0] += 1
-                used[1] += reply.tokens_asked
-                used[2] += reply.tokens_answered
-                used[3] += writer.cost(reply)
-        return replies
 
     def _kept(self, made: Sequence[Candidate], verdicts: Sequence[Verdict | None]) -> list[Candidate]:
         for one, verdict in zip(made, verdicts, strict=True):

@@ -12,6 +12,7 @@ from etude.data.check import RowError
 from etude.data.inputs import Row
 from etude.data.synthesis import templates
 from etude.data.synthesis.asking import Asked
+from etude.data.synthesis.judging import score_of
 from etude.data.work import Ledger, Rows
 from etude.data.write import columns_for
 from etude.endpoints.exchange import Ask, NoReply, Reply
@@ -45,7 +46,7 @@ def best_and_worst(rows: Rows, ledger: Ledger, options: Synthesize, asked: Asked
     asking.close()
     ledger.rewritten = True
     ledger.notes["synthesis"] = {
-        "finished": not asked.ended,
+        **asked.said(),
         "pairs": kept,
         "judge_template": judge if asked.judge is not None else None,
     }
@@ -154,6 +155,6 @@ def _scores(pairs: Sequence[tuple[tuple[Message, ...], str]], asked: Asked, judg
         asks.append(Ask((("user", templates.filled(judge, {"prompt": said, "completion": answer})),)))
     found = []
     for reply in asked.answers(asked.judge, asks):
-        score = templates.read_score(reply.text) if isinstance(reply, Reply) else None
+        score = score_of(reply)
         found.append(math.nan if score is None else float(score))
     return found

@@ -52,7 +52,22 @@ Answer:
 {completion}
 
 5 is right, complete and to the point; 3 is right in part; 1 is wrong or no answer. Reply with the number only."""
-PLACES = re.compile(r"\{(examples|passage|prompt|completion)\}")
+SAME_REQUEST = """\
+A request was put into other words. Rate how well the new wording can take its place.
+
+Request:
+{prompt}
+
+New wording:
+{wording}
+
+Answer to the request:
+{completion}
+
+5 means that the new wording asks for the same thing, with the same details, and the answer is as right for it; 3 that \
+a detail is lost or added; 1 that it asks for something else, answers the request, or the answer does not fit it. \
+Reply with the number only."""
+PLACES = re.compile(r"\{(examples|passage|prompt|completion|wording)\}")
 FENCED = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 SCORE = re.compile(r"(?<![\w.,-])([1-5])(?![\w,]|\.\d)")
 
