@@ -15,7 +15,7 @@ ALPHA = 0.05
 """Chance of a false claim: that the best of a kind is better or as good, or that a way reaches the target."""
 TUNED_DRAWBACKS = (
     "Staleness: what changes (labels, rules, facts) has to be learned again; a prompt is changed in a minute.",
-    "Forgetting: training on one task costs others; `etude train` measures it (retention), look before you ship.",
+    "Forgetting: training on one task costs others; etude train measures it (retention), look before you ship.",
     "Maintenance: a model of your own has to be served, watched and trained again for each new base model.",
 )
 PROMPT_DRAWBACKS = (
@@ -62,6 +62,8 @@ class Recommendation:
     """Requests from which on fine-tuning is the cheaper way; None: never, or nobody knows the costs."""
     verdict: Verdict | None = None
     """The best fine-tuned model against the best prompted one; None where one of them is not there."""
+    decided: bool = True
+    """False: what is recommended is for now, until more items decide."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,14 @@ class Advice:
     notes: tuple[str, ...] = ()
 
 
-def recommend(arms: Sequence[Arm], judge: Judge, wishes: Wishes, curve: LearningCurve | None = None) -> Recommendation:
-    """The arm to take. There must be one at least."""
+def recommend(
+    arms: Sequence[Arm],
+    judge: Judge,
+    wishes: Wishes,
+    curve: LearningCurve | None = None,
+    bases: Sequence[Arm] = (),
+) -> Recommendation:
+    """The arm to take. There must be one at least; `bases` are those by which one of several base models was chosen."""
     all_tuned, all_prompted = (ranked([arm for arm in arms if arm.is_tuned is kind]) for kind in (True, False))
     if not all_tuned or not all_prompted:
         only = [*all_tuned, *all_prompted][0]
@@ -96,10 +104,11 @@ def recommend(arms: Sequence[Arm], judge: Judge, wishes: Wishes, curve: Learning
     if wishes.target is not None:
         reasons.append(_about_target(enough, wishes.target))
     chosen = enough or _chosen(found, tuned, prompted, wishes)
-    reasons += _costs(tuned, prompted, pays, wishes)
+    reasons += [*_about_bases(bases), *_costs(tuned, prompted, pays, wishes)]
     reasons += _more_rows(curve, wishes)
+    decided = enough is not None or found.answer != UNDECIDED
     return Recommendation(
-        chosen.name, _sentence(chosen, found, enough), tuple(reasons), drawbacks(chosen), pays, found
+        chosen.name, _sentence(chosen, found, enough), tuple(reasons), drawbacks(chosen), pays, found, decided
     )  # fmt: skip
 
 
@@ -148,9 +157,7 @@ def _reaches(arm: Arm, interval: tuple[float, float], target: float) -> bool:
 
 def _sentence(chosen: Arm, found: Verdict, enough: Arm | None) -> str:
     if enough is not None:
-        return f"{_capital(chosen.title)} is enough: it reaches what you asked for" + (
-            "." if chosen.is_tuned else ", so prompting is enough."
-        )
+        return f"{chosen.title} reaches what you asked for" + ("." if chosen.is_tuned else ", so prompting is enough.")
     if chosen.is_tuned:
         why = "it is better by more than chance" if found.better else "it is as good, and cheaper at your volume"
         return f"Fine-tune: {chosen.title}; {why}."
@@ -162,10 +169,6 @@ def _sentence(chosen: Arm, found: Verdict, enough: Arm | None) -> str:
     return f"Prompting is enough: take {chosen.title}."
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def shown_score(arm: Arm, value: float) -> str:
     """A share in percent, anything else with three digits."""
     return f"{100 * value:.1f} %" if arm.higher_is_better and 0 <= value <= 1 else f"{value:.3g}"
@@ -174,7 +177,7 @@ def shown_score(arm: Arm, value: float) -> str:
 def _measured(arm: Arm) -> str:
     low, high = arm.interval
     ends = f"{shown_score(arm, low)} to {shown_score(arm, high)}"
-    return f"{_capital(arm.title)}: {shown_score(arm, arm.score)} ({ends}; n = {arm.items:,})."
+    return f"{arm.title}: {shown_score(arm, arm.score)} ({ends}; n = {arm.items:,})."
 
 
 def _compared(found: Verdict, tuned: int, prompted: int) -> list[str]:
@@ -192,14 +195,32 @@ def _compared(found: Verdict, tuned: int, prompted: int) -> list[str]:
         f"That interval holds although the best of {tuned} fine-tuned and of {prompted} prompted ways were "
         "chosen on these items."
     )
-    open_still = [f"{_capital(note)}." for note in found.notes()] if found.answer == UNDECIDED else []
+    open_still = [f"{note[0].upper()}{note[1:]}." for note in found.notes()] if found.answer == UNDECIDED else []
     return [f"{says[found.answer]}{matters}", *([holds] if tuned + prompted > 2 else []), *open_still]
+
+
+def _about_bases(bases: Sequence[Arm]) -> list[str]:
+    """Which base model went on, and why."""
+    if not bases:
+        return []
+    first, *others = ranked(contenders(bases))
+    after = f"after the same training on {first.rows:,} rows" if first.is_tuned else "as they are"
+    against = ", ".join(f"{arm.model} {shown_score(arm, arm.score)}" for arm in others)
+    return [
+        f"Of the base models {after} {first.model} was the best ({shown_score(first, first.score)}; {against}), so the "
+        "other ways were measured with it alone."
+    ]
+
+
+def contenders(bases: Sequence[Arm]) -> list[Arm]:
+    """The arms by which a base model is chosen: after the short training, or as they are where nothing was learned."""
+    return [arm for arm in bases if arm.is_tuned] or list(bases)
 
 
 def _about_target(enough: Arm | None, target: float) -> str:
     if enough is None:
         return f"No arm surely reaches the {100 * target:g} % that you asked for."
-    return f"{_capital(enough.title)} is the cheapest that surely reaches the {100 * target:g} % that you asked for."
+    return f"{enough.title} is the cheapest that surely reaches the {100 * target:g} % that you asked for."
 
 
 def _costs(tuned: Arm, prompted: Arm, pays: float | None, wishes: Wishes) -> list[str]:

@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> int:
     page = (out or Path(f"advice/{advice.task}")) / "advice.html"
     write_advice(advice, page)
     console.print(arms_table(advice))
-    say(advice.recommendation.sentence, "bold green")
+    say(advice.recommendation.sentence, "bold green" if advice.recommendation.decided else "bold yellow")
     for reason in advice.recommendation.reasons:
         say(f"  {reason}")
     say("what comes with it:")

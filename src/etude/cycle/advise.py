@@ -23,7 +23,7 @@ from etude import durable
 from etude.advice.arms import Arm
 from etude.advice.curve import LearningCurve, learning_curve
 from etude.advice.options import AdviseOptions
-from etude.advice.recommend import Advice, best, ranked, recommend
+from etude.advice.recommend import Advice, best, contenders, ranked, recommend
 from etude.cycle.advise_rows import AdviceRows, advice_rows
 from etude.cycle.answerers import Answerers, endpoint, slug
 from etude.cycle.arms import Answerer, Measuring, Plan, ReportJudge
@@ -187,7 +187,7 @@ def _best_base(options: AdviseOptions, bases: Sequence[Arm]) -> str | None:
     """The model that goes on: the best after the short training, or as it is where nothing can be learned from."""
     if len(options.models) < 2:
         return options.models[0] if options.models else None
-    chosen = best([arm for arm in bases if arm.is_tuned] or list(bases))
+    chosen = best(contenders(bases))
     assert chosen is not None, "several models were measured"
     return chosen.model
 
@@ -207,7 +207,7 @@ def _measure_prompts(work: _Work, who: Answerer) -> None:
     if work.rows.learn:
         kind = "likeness" if work.embedder is None else "meaning"
         wording = _with_chosen_number(work, who, _examples(work, kind), f"{name}-examples")
-        title = f"{who.name}, {wording.number} examples like the question"
+        title = f"{who.name}, {_some(wording.number, 'example')} like the question"
         work.measuring.measure(Plan(name=f"{name}-examples", title=title, way="prompt", who=who, wording=wording))
     for kind, named in kinds.items():
         if held:
@@ -216,11 +216,15 @@ def _measure_prompts(work: _Work, who: Answerer) -> None:
             wording = _with_chosen_number(work, who, _examples(work, kind), f"{name}-retrieval")
         else:
             continue
-        title = f"{who.name}, {wording.number} {'passages' if held else 'training rows'} by {named}"
+        title = f"{who.name}, {_some(wording.number, 'passage' if held else 'training row')} by {named}"
         plan = Plan(
             name=f"{name}-retrieval-{named.lower()}", title=title, way="retrieval", who=who, wording=wording
         )  # fmt: skip
         work.measuring.measure(plan)
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _examples(work: _Work, kind: str) -> Wording:
@@ -260,7 +264,7 @@ def _measure_trainings(work: _Work, model: str) -> None:
     wording = replace(_passages(work, "words") if held else _examples(work, "words"), labels=())
     plan = Plan(
         name=f"{last.name}-retrieval",
-        title=f"{last.title}, {wording.number} {'passages' if held else 'training rows'} by BM25",
+        title=f"{last.title}, {_some(wording.number, 'passage' if held else 'training row')} by BM25",
         way="tuned with retrieval",
         who=work.answerers.tuned(model, last.rows),
         wording=wording,
@@ -283,7 +287,7 @@ def _concluded(work: _Work, model: str | None, bases: tuple[Arm, ...]) -> Advice
     measuring, options = work.measuring, work.options
     arms, curve = tuple(ranked(list(measuring.arms.values()))), _curve(work, model)
     judge = ReportJudge(measuring, bases=max(1, len(options.models)))
-    recommendation = recommend(arms, judge, options.wishes, curve)
+    recommendation = recommend(arms, judge, options.wishes, curve, bases)
     advice = Advice(measuring.task.name, arms, bases, recommendation, curve, options.wishes, NOTES)
     durable.write_json(work.out / "advice.json", {"etude_advice": 1, **asdict(advice)})
     return advice

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from etude import durable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, NARROW = 1000, 380
+LETTERS, NARROW_LETTERS = 52, 26
+"""In a line beside a drawing's points."""
 POINTS = 40
 
 
@@ -83,17 +86,22 @@ def _predictions(curve: LearningCurve) -> list[tuple[str, str, str]]:
 def _drawings(advice: Advice) -> Sequence[Drawing]:
     arms = advice.arms
     alt = "; ".join(f"{arm.title}: {shown_score(arm, arm.score)}" for arm in arms)
-    found = [_both(_arms(arms, advice.recommendation.arm), "arms", alt, 70 + 32 * len(arms), (
+    wide, narrow = (_arms(arms, advice.recommendation.arm, letters) for letters in (LETTERS, NARROW_LETTERS))
+    found = [_both(wide, "arms", alt, 70 + 32 * len(arms), (
         "Points with 95 % intervals; fine-tuned models in blue, prompted ones in grey, the recommended one in green."
-    ))]  # fmt: skip
+    ), narrow=narrow)]  # fmt: skip
     if advice.curve is not None:
         alt = ", ".join(
             f"{n} rows {100 * s:.1f} %" for n, s in zip(advice.curve.rows, advice.curve.scores, strict=True)
         )
-        found.append(_both(_curve(advice.curve), "curve", alt, 360, (
+        beyond = (
             "What was measured, and what a power law through it promises, with the 95 % range of items drawn anew. "
             "Another seed of training would move the points, which that range does not hold."
-        )))  # fmt: skip
+        )
+        within = (
+            "What was measured. Another seed of training would move the points; of so few sizes nothing is promised."
+        )
+        found.append(_both(_curve(advice.curve), "curve", alt, 360, beyond if advice.curve.predicted else within))
     pair = best([arm for arm in arms if arm.is_tuned]), best([arm for arm in arms if not arm.is_tuned])
     known = [arm for arm in pair if arm is not None and arm.cost is not None]
     if len(known) == 2:
@@ -102,27 +110,33 @@ def _drawings(advice: Advice) -> Sequence[Drawing]:
     return found
 
 
-def _both(draw: Draw, name: str, alt: str, height: int, caption: str) -> Drawing:
+def _both(draw: Draw, name: str, alt: str, height: int, caption: str, *, narrow: Draw | None = None) -> Drawing:
     wide = picture(draw, name=f"{name}-wide", alt=alt, width=WIDTH, height=height)
-    return Drawing(wide, picture(draw, name=f"{name}-narrow", alt=alt, width=NARROW, height=height), caption)
+    return Drawing(wide, picture(narrow or draw, name=f"{name}-narrow", alt=alt, width=NARROW, height=height), caption)
 
 
-def _arms(arms: Sequence[Arm], chosen: str) -> Draw:
+def _arms(arms: Sequence[Arm], chosen: str, letters: int) -> Draw:
+    """Titles in two lines of so many letters."""
+
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        grid(axes, arms[0].metric.replace("_", " "), "", rows=True)
         factor = 100 if is_share(arms[0].metric, higher_is_better=arms[0].higher_is_better) else 1
+        grid(axes, f"{arms[0].metric.replace('_', ' ')}{', %' if factor == 100 else ''}", "", rows=True)
         for at, arm in enumerate(arms):
             role = "good" if arm.name == chosen else "tuned" if arm.is_tuned else "base"
             axes.plot([factor * end for end in arm.interval], (at, at), color=LIGHT[role], linewidth=2.4)
             axes.plot(
                 factor * arm.score, at, color=LIGHT[role], marker="o", markersize=8, markeredgecolor=LIGHT["card"]
             )
-        axes.set_yticks(range(len(arms)), [label(arm.title, 52) for arm in arms])
+        axes.set_yticks(range(len(arms)), [_lines(arm.title, letters) for arm in arms])
         axes.tick_params(axis="y", labelcolor=LIGHT["ink"])
         axes.set_ylim(len(arms) - 0.5, -0.5)
 
     return draw
+
+
+def _lines(title: str, letters: int) -> str:
+    return "\n".join(label(line, letters) for line in wrap(title, letters)[:2])
 
 
 def _curve(curve: LearningCurve) -> Draw:
