@@ -50,6 +50,16 @@ def test_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("worse: ")
 
 
+def test_a_name_in_a_report_does_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned, base = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    for scores, place in ((GOOD, tuned), (BAD, base)):
+        report_of(scores, task="\x1b[2Jt").save(place)
+    assert main(["compare", str(tuned), str(base)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.count("\\x1b[2Jt") == 2, "in the sentence and in the table"
+
+
 def test_the_gate_lets_only_better_through(tmp_path: Path) -> None:
     tuned, base = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     report_of(GOOD).save(tuned)

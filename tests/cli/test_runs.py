@@ -51,6 +51,21 @@ def test_no_line_is_wider_than_the_terminal(
         assert all(len(line) <= width for line in said(capsys).splitlines())
 
 
+def test_no_name_steers_the_terminal_or_is_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("\x1b[31mred\x1b]0;owned\x07", "[bold]loud")
+    for name in names:
+        make_run(Path("runs") / name, verdicts=(verdict("\x1b[2Jtask"),))
+    paths = [str(Path("runs") / name) for name in names]
+    for command in (["runs"], ["runs", "--all"], ["runs", "show", paths[0]], ["runs", "diff", *paths, "--full"]):
+        assert main(command) == 0
+        out = said(capsys)
+        assert not any(ord(letter) < 32 and letter not in "\n\t" for letter in out), command
+        assert "\\x1b[31mred" in out
+        if "show" not in command:
+            assert "[bold]loud" in out
+    assert main(["runs", "scan", "runs"]) == 0
+
+
 def test_no_runs_is_said_with_the_way_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs"]) == 0
     assert "no runs in runs; etude quickstart makes one" in said(capsys)

@@ -64,15 +64,14 @@ def arms_table(advice: Advice) -> Table:
     """Every way, the best first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
-    from etude.cli.terminal import visible
+    from etude.cli.terminal import cell
     from etude.pages.advice import row
 
     models = {arm.model for arm in advice.arms}
     common = next(iter(models)) if len(models) == 1 else ""  # said once: a narrow terminal has no room for it
     title = ", ".join(filter(None, (advice.task, common, f"{advice.arms[0].items:,} items")))
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, header_style="bold")
+    table = Table(title=cell(title), title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     names = {"title": "way", "score": advice.arms[0].metric, "interval": "95 %", "tokens": "tokens",
              "latency": "latency", "cost": "1,000 requests", "one_off": "one-off"}  # fmt: skip
     for key, name in names.items():
@@ -81,5 +80,5 @@ def arms_table(advice: Advice) -> Table:
     for arm in advice.arms:
         shown = {**row(arm), "title": arm.title.removeprefix(f"{common}, ")}
         style = "bold" if arm.name == advice.recommendation.arm else ""
-        table.add_row(*(Text(visible(shown[key])) for key in names), style=style)
+        table.add_row(*(cell(shown[key]) for key in names), style=style)
     return table

@@ -52,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Pair, judge, print."""
-    from etude.cli.terminal import console
+    from etude.cli.terminal import console, say
     from etude.comparison.verdict import compare_all
     from etude.runs.alike import refuse_unlike
     from etude.runs.directory import is_run
@@ -77,29 +77,29 @@ def run(arguments: Namespace) -> int:
         seed_deviation=arguments.seed_deviation,
     )
     for verdict in verdicts:
-        console.print(verdict.sentence(), style=STYLES[verdict.answer], markup=False, soft_wrap=True)
+        say(verdict.sentence(), STYLES[verdict.answer])
     console.print(verdicts_table(verdicts))
     if unchecked:
         said = "no runs' folders, so not checked to be the same settings with other seeds"
-        console.print(f"{said}: {', '.join(unchecked)}", markup=False, soft_wrap=True)
+        say(f"{said}: {', '.join(unchecked)}")
     if left_out:
-        console.print(f"not compared, only on one side: {', '.join(left_out)}", markup=False, soft_wrap=True)
+        say(f"not compared, only on one side: {', '.join(left_out)}")
     if arguments.gates:
         return _judge_gates(arguments.gates, arguments.tuned, names, pairs)
     return 1 if arguments.gate and not all(verdict.better for verdict in verdicts) else 0
 
 
 def _judge_gates(path: str, tuned: str, names: Sequence[str], pairs: Sequence[tuple[Side, Side]]) -> int:
-    from etude.cli.terminal import console
+    from etude.cli.terminal import say
     from etude.cycle.gates import gates_of, judged_again
     from etude.runs.directory import RunDirectory, is_run
 
     folder = Path(tuned)
     results = judged_again(gates_of(path), pairs, names, RunDirectory(folder) if is_run(folder) else None)
     for result in results:
-        console.print(f"gate {result.sentence()}", style=STYLES[result.outcome], markup=False, soft_wrap=True)
+        say(f"gate {result.sentence()}", STYLES[result.outcome])
     passed = sum(result.passed for result in results)
-    console.print(f"{passed} of {len(results)} gates passed", markup=False)
+    say(f"{passed} of {len(results)} gates passed")
     return 0 if passed == len(results) else 1
 
 
@@ -152,7 +152,8 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     """A line per verdict: both scores, the gain with its interval, and on how many items each was right or better."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
+
+    from etude.cli.terminal import cell
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for name in ("task", "n", "from", "to", "gain", "p", "items"):
@@ -167,5 +168,5 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
             f"{verdict.p_value:.2g}",
             ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in verdict.details.items()),
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(cell, cells))
     return table

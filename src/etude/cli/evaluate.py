@@ -61,19 +61,19 @@ def run(arguments: Namespace) -> int:
 
 
 def _save_and_tell(report: Report, place: str | None) -> None:
-    from etude.cli.terminal import console, visible
+    from etude.cli.terminal import console, say, visible
 
     if place:
         report.save(place)
     console.print(scores_table(report))
     if report.seconds:
-        console.print(speed_line(report), markup=False, style="dim")
+        say(speed_line(report), "dim")
     for line in remarks(report):
-        console.print(line, markup=False, style="yellow")
+        say(line, "yellow")
     for item in samples(report):
         console.print(visible(_shown_item(item, report)), markup=False, highlight=False)
     if place:
-        console.print(f"report: {place}", markup=False, soft_wrap=True)
+        say(f"report: {place}")
 
 
 def _task_report(arguments: Namespace) -> tuple[Report, Task]:
@@ -151,9 +151,10 @@ def scores_table(report: Report) -> Table:
     """Every number of the summary, with its interval where there is one; the primary score first."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
-    title = Text(f"{report.task}, {len(report.items):,} items, {report.subject}")
+    from etude.cli.terminal import cell
+
+    title = cell(f"{report.task}, {len(report.items):,} items, {report.subject}")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     table.add_column("score")
     table.add_column("value", justify="right")
@@ -162,7 +163,9 @@ def scores_table(report: Report) -> Table:
     for name in names:
         interval = report.intervals.get(name)
         ends = f"{_shown(report, name, interval[0])} to {_shown(report, name, interval[1])}" if interval else ""
-        table.add_row(name, _shown(report, name, report.summary[name]), ends, style="bold" if name == names[0] else "")
+        table.add_row(
+            cell(name), _shown(report, name, report.summary[name]), ends, style="bold" if name == names[0] else ""
+        )
     return table
 
 

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.cli.terminal import say, visible
+from etude.cli.terminal import say
 from etude.errors import EtudeError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def clusters_table(found: Explanation) -> Table:
     """The failures by likeness."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
+
+    from etude.cli.terminal import cell
 
     table = Table(title="failures that are alike", title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     for name in ("about", "failures", "mostly", "for example"):
@@ -81,5 +82,5 @@ def clusters_table(found: Explanation) -> Table:
     for one in found.clusters:
         example = one.failures[0].asked.replace("\n", " ")[:100] if one.failures else ""
         mostly = one.mistakes[0][0] if one.mistakes else ""
-        table.add_row(*(Text(visible(cell)) for cell in (", ".join(one.words), f"{one.size:,}", mostly, example)))
+        table.add_row(*(cell(one_cell) for one_cell in (", ".join(one.words), f"{one.size:,}", mostly, example)))
     return table

@@ -46,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write, compare, print; 1 where what was written answers differently."""
-    from etude.cli.terminal import console, quiet_libraries
+    from etude.cli.terminal import quiet_libraries, say
 
     quiet_libraries()
     if arguments.subject == MERGE:
@@ -68,15 +68,15 @@ def run(arguments: Namespace) -> int:
     )
     exported = export(arguments.subject, wanted, show=Quiet())
     for parity in exported.parity:
-        console.print(parity.sentence(), style="green" if parity.holds else "red", markup=False, soft_wrap=True)
+        say(parity.sentence(), "green" if parity.holds else "red")
     for note in exported.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
-    console.print(f"{'written' if exported.holds else 'FAILED, kept for a look'}: {out}", markup=False, soft_wrap=True)
+        say(f"note: {note}", "yellow")
+    say(f"{'written' if exported.holds else 'FAILED, kept for a look'}: {out}")
     return 0 if exported.holds else 1
 
 
 def _merge(arguments: Namespace) -> int:
-    from etude.cli.terminal import console
+    from etude.cli.terminal import say
     from etude.errors import ConfigError
     from etude.exporting.arithmetic import Merging, merge_adapters
     from etude.runs.directory import is_run, open_run
@@ -90,9 +90,5 @@ def _merge(arguments: Namespace) -> int:
         raise ConfigError(f"--weights takes numbers, got {arguments.weights!r}", where="export merge") from None
     merging = Merging(method=arguments.method, weights=weights, density=arguments.density, rank=arguments.rank)
     merged = merge_adapters(folders, Path(arguments.out), merging)
-    console.print(
-        f"written: {arguments.out} (rank {merged.rank}, {merged.kept:.1%} of the additions' squared size kept)",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(f"written: {arguments.out} (rank {merged.rank}, {merged.kept:.1%} of the additions' squared size kept)")
     return 0

@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Predict and print; 1 where nothing fits."""
-    from etude.cli.terminal import console, quiet_libraries
+    from etude.cli.terminal import quiet_libraries, say
     from etude.config import load_run_file
     from etude.cycle.plan import plan
 
@@ -39,7 +39,7 @@ def run(arguments: Namespace) -> int:
         price_per_hour=arguments.price,
     )
     for line in lines(found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
     return 0 if found.recommended else 1
 
 

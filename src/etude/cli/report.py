@@ -49,20 +49,19 @@ def run(arguments: Namespace) -> int:
 def _frontier(arguments: Namespace) -> int:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
-    from etude.cli.terminal import console
+    from etude.cli.terminal import cell, console, say
     from etude.pages.frontier import frontier_of, write_frontier
 
     found = frontier_of([Path(name) for name in arguments.runs], task=arguments.task, by=arguments.by)
     write_frontier(found, Path(arguments.out))
-    table = Table(title=Text(f"gain on {found.task}"), title_justify="left", box=SIMPLE_HEAD, header_style="bold")
+    table = Table(title=cell(f"gain on {found.task}"), title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     for name in ("run", "gain", found.lost_title, ""):
         table.add_column(name)
     for name, gain, lost, is_best in found.rows():
-        table.add_row(Text(name), gain, lost, "on the frontier" if is_best else "", style="bold" if is_best else "")
+        table.add_row(cell(name), gain, lost, "on the frontier" if is_best else "", style="bold" if is_best else "")
     console.print(table)
-    console.print(f"page: {arguments.out}", markup=False, soft_wrap=True)
+    say(f"page: {arguments.out}")
     return 0
 
 

@@ -151,20 +151,20 @@ def _verified(summary: RunSummary) -> int:
 def _list_table(rows: list[RunRow], *, with_paths: bool) -> Table:
     from rich.text import Text
 
-    from etude.cli.terminal import console
+    from etude.cli.terminal import cell, console
 
     columns = [name for name, least in LIST_COLUMNS.items() if console.width >= least]
     table = _table(*columns, right=("held-out", "age"), whole=("status", "score", "age"))
     for row in rows:
         cells: dict[str, RenderableType] = {
-            "run": Text(_place(row.path) if with_paths else row.name),
+            "run": cell(_place(row.path) if with_paths else row.name),
             "status": _state(row.state),
-            "base": Text(_short(row.base or ""), style="dim"),
-            "technique": Text(row.technique),
+            "base": _dim(_short(row.base or "")),
+            "technique": cell(row.technique),
             "held-out": "" if row.heldout_loss is None else f"{row.heldout_loss:.3f}",
-            "score": Text("\n".join(_scored(score, named=len(row.scores) > 1) for score in row.scores)),
+            "score": cell("\n".join(_scored(score, named=len(row.scores) > 1) for score in row.scores)),
             "verdict": Text("\n\n").join(_answer(score.answer) for score in row.scores),
-            "age": Text(_age(row.created), style="dim"),
+            "age": _dim(_age(row.created)),
         }
         table.add_row(*(cells[name] for name in columns))
     return table
@@ -172,13 +172,14 @@ def _list_table(rows: list[RunRow], *, with_paths: bool) -> Table:
 
 def _facts_table(summary: RunSummary) -> Table:
     from rich.table import Table
-    from rich.text import Text
+
+    from etude.cli.terminal import cell
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _facts(summary).items():
-        table.add_row(name, Text(value) if isinstance(value, str) else value)
+        table.add_row(name, cell(value) if isinstance(value, str) else value)
     return table
 
 
@@ -211,29 +212,29 @@ def _facts(summary: RunSummary) -> dict[str, RenderableType]:
 
 
 def _scores_table(scores: tuple[TaskScore, ...]) -> Table:
-    from rich.text import Text
+    from etude.cli.terminal import cell
 
     table = _table("task", "metric", "n", "base", "tuned", "difference, 95 %", "verdict", right=("n", "base", "tuned"))
     for score in scores:
         interval = f"{_signed(score, score.difference)} [{_signed(score, score.low)}, {_signed(score, score.high)}]"
         base, tuned = _amount(score, score.base), _amount(score, score.tuned)
         cells = (score.task, score.metric, str(score.n), base, tuned, interval)
-        table.add_row(*(Text(cell) for cell in cells), _answer(score.answer))
+        table.add_row(*map(cell, cells), _answer(score.answer))
     return table
 
 
 def _diff_table(found: RunDiff, lines: tuple[Line, ...]) -> Table:
-    from rich.text import Text
+    from etude.cli.terminal import cell
 
     table = _table("", _unlike(found.left, found.right), _unlike(found.right, found.left))
     section = None
     for line in lines:
         if line.section != section:
             section = line.section
-            table.add_row(Text(section, style="bold"), "", "")
+            table.add_row(cell(section, "bold"), "", "")
         style = "dim" if line.same else ""
-        sides = (Text("–" if side is None else side, style=style, overflow="fold") for side in (line.left, line.right))
-        table.add_row(Text(f"  {line.name}", style=style), *sides)
+        sides = (cell("–" if side is None else side, style) for side in (line.left, line.right))
+        table.add_row(cell(f"  {line.name}", style), *sides)
     return table
 
 
@@ -241,10 +242,12 @@ def _table(*columns: str, right: tuple[str, ...] = (), whole: tuple[str, ...] = 
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    from etude.cli.terminal import cell
+
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
         justify: Literal["left", "right"] = "right" if name in right else "left"
-        table.add_column(name, justify=justify, overflow="fold", no_wrap=name in whole)
+        table.add_column(cell(name), justify=justify, overflow="fold", no_wrap=name in whole)
     return table
 
 
@@ -266,15 +269,15 @@ def _signed(score: ScoreRow | TaskScore, value: float) -> str:
 
 
 def _state(state: str) -> RenderableType:
-    from rich.text import Text
+    from etude.cli.terminal import cell
 
-    return Text(state, style=STATE_STYLES.get(state, "red"))
+    return cell(state, STATE_STYLES.get(state, "red"))
 
 
 def _answer(answer: str) -> Text:
-    from rich.text import Text
+    from etude.cli.terminal import cell
 
-    return Text(answer, style=ANSWER_STYLES.get(answer, "dim"))
+    return cell(answer, ANSWER_STYLES.get(answer, "dim"))
 
 
 def _unlike(summary: RunSummary, other: RunSummary) -> str:
@@ -309,12 +312,12 @@ def _age(created: str | None) -> str:
 
 
 def _dim(text: str) -> RenderableType:
-    from rich.text import Text
+    from etude.cli.terminal import cell
 
-    return Text(text, style="dim")
+    return cell(text, "dim")
 
 
 def _print(what: RenderableType) -> None:
-    from etude.cli.terminal import console
+    from etude.cli.terminal import cell, console
 
-    console.print(what, markup=False)
+    console.print(cell(what) if isinstance(what, str) else what)

@@ -57,7 +57,7 @@ def _find_rate(arguments: Namespace) -> int:
 
 
 def _sweep(arguments: Namespace) -> int:
-    from etude.cli.terminal import console
+    from etude.cli.terminal import say
     from etude.cli.train import OnTerminal
     from etude.cycle.sweep import Searched, Sweeping, sweep
     from etude.errors import ConfigError
@@ -72,6 +72,6 @@ def _sweep(arguments: Namespace) -> int:
         score = one.state if one.score is None or one.state != "complete" else f"{one.score:.5g}"
         settings = " ".join(f"{name}={value}" for name, value in one.settings.items())
         line = f"  trial {one.number:>3}  {score:<10}  {settings}"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"best settings: {swept.run_file}\n  etude train {swept.run_file}", markup=False, soft_wrap=True)
+        say(line)
+    say(f"best settings: {swept.run_file}\n  etude train {swept.run_file}")
     return 0

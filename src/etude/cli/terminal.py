@@ -16,6 +16,7 @@ from etude.pages.wording import is_hidden
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     console: Console
 
@@ -109,6 +110,13 @@ def say(line: str, style: str | None = None) -> None:
 def visible(text: str) -> str:
     """Text with its control characters spelt out: neither a data set nor a model may steer the terminal."""
     return "".join(f"\\x{ord(char):02x}" if char not in "\n\t" and is_hidden(char) else char for char in text)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Text for a table, its title or its head: spelt out like `visible`, and never read as markup."""
+    from rich.text import Text
+
+    return Text(visible(text), style=style)
 
 
 @contextmanager

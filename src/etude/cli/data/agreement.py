@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.cli.terminal import say, visible
+from etude.cli.terminal import cell, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,9 +79,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _add(table: Table, *cells: str) -> None:
-    from rich.text import Text
-
-    table.add_row(*(Text(visible(cell)) for cell in cells))
+    table.add_row(*map(cell, cells))
 
 
 def _agreement(parts: Sequence[Part]) -> Table:

@@ -80,7 +80,7 @@ def _runs(arguments: Namespace) -> tuple[RunFile, str, str]:
 def _measure(arguments: Namespace, given: RunFile, without: str, augmented: str) -> int:
     """Two runs of one run file, the second on the made rows too, and the paired verdicts on its tasks."""
     from etude.cli.compare import STYLES, find_pairs
-    from etude.cli.terminal import console
+    from etude.cli.terminal import say
     from etude.cli.train import fine_tune_and_tell
     from etude.comparison.verdict import compare_all
     from etude.config import load_run_file
@@ -91,7 +91,7 @@ def _measure(arguments: Namespace, given: RunFile, without: str, augmented: str)
         run_file = load_run_file(arguments.measure, overrides)
         fine_tune_and_tell(run_file, ["train", arguments.measure, *overrides])
     _, pairs, _ = find_pairs([augmented], [without])
-    console.print(f"\nwith the made rows ({augmented}) against without ({without}):", markup=False)
+    say(f"\nwith the made rows ({augmented}) against without ({without}):")
     for verdict in compare_all(pairs):
-        console.print(verdict.sentence(), style=STYLES[verdict.answer], markup=False, soft_wrap=True)
+        say(verdict.sentence(), STYLES[verdict.answer])
     return 0
