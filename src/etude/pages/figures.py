@@ -66,16 +66,18 @@ def thinned(curve: Curve, most: int = MOST_POINTS) -> Curve:
 
 
 def smoothed(curve: Curve) -> Curve:
-    """The running mean over about a twentieth of the curve, centred, narrower at both ends."""
+    """The running mean over about a twentieth of the curve; at both ends the line through the last whole window.
+
+    A narrower mean there would end at the raw last value, noise and all, a lopsided one would lag behind a slope
+    (Savitzky and Golay 1964, https://doi.org/10.1021/ac60214a047).
+    """
     reach = len(curve) // 40
-    sums = [0.0]
-    for value in curve.values:
-        sums.append(sums[-1] + value)
-    values = []
-    for place in range(len(curve)):
-        here = min(reach, place, len(curve) - 1 - place)
-        values.append((sums[place + here + 1] - sums[place - here]) / (2 * here + 1))
-    return Curve(curve.steps, tuple(values))
+    if not reach:
+        return curve
+    from scipy.signal import savgol_filter
+
+    calm = savgol_filter(curve.values, 2 * reach + 1, polyorder=1, mode="interp")
+    return Curve(curve.steps, tuple(float(value) for value in calm))
 
 
 def loss_curves(train: Curve, heldout: Curve, *, unit: str = "nats per learned token") -> Draw:
