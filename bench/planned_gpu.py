@@ -14,6 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from etude.models.options import Held
+from etude.techniques.base import Technique
+from etude.techniques.full import Full
+from etude.techniques.lora import LoRA
+from etude.techniques.qlora import QLoRA
+
 SIZES: dict[str, dict[str, Any]] = {
     "1B": {
         "hidden_size": 2048,
@@ -67,7 +73,14 @@ TRIALS = (
     Trial("7B", "full", 2048, True),
     Trial("13B", "lora", 2048, True),
     Trial("70B", "lora", 2048, True),
+    Trial("1B", "qlora", 2048, True),
+    Trial("7B", "qlora", 512, True),
+    Trial("7B", "qlora", 2048, True),
+    Trial("13B", "qlora", 2048, True),
+    Trial("70B", "qlora", 512, True),
+    Trial("70B", "qlora", 2048, True),
 )
+TECHNIQUES: dict[str, Technique] = {"lora": LoRA(), "full": Full(), "qlora": QLoRA()}
 SITES = 64
 
 
@@ -93,16 +106,14 @@ def tracked(trial: Trial) -> dict[str, float]:
 
     from etude.planning.memory import PROCESS_BYTES, Work, memory_of
     from etude.planning.shape import outline, shape_of
-    from etude.techniques.full import Full
-    from etude.techniques.lora import LoRA
 
     config = transformers.LlamaConfig(**SIZES[trial.size])
-    technique = LoRA() if trial.technique == "lora" else Full()
+    technique = TECHNIQUES[trial.technique]
     trainable, peak = _track(config, technique, trial)
-    shape = shape_of(outline(config), name=trial.size)
     full = isinstance(technique, Full)
     work = Work(
         where="gpu",
+        held=technique.base_held_as,
         trainable=trainable,
         in_place=full,
         ranks=0 if full else 7 * 16,
@@ -112,16 +123,16 @@ def tracked(trial: Trial) -> dict[str, float]:
         keeps_best=False,
         fused=False,
     )
-    return {"predicted": (memory_of(shape, work).peak - PROCESS_BYTES["gpu"]) / 1e9, "tracked": peak / 1e9}
+    predicted = memory_of(shape_of(outline(config), name=trial.size), work).peak - PROCESS_BYTES["gpu"]
+    return {"predicted": predicted / 1e9, "tracked": peak / 1e9}
 
 
 def _track(config: Any, technique: Any, trial: Trial) -> tuple[int, int]:
     import torch
     import transformers
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.distributed._tools.mem_tracker import MemTracker
 
-    from etude.models import kernels
+    from etude.models import kernels, quantize
     from etude.models.loaded import LoadedModel
     from etude.techniques.policy import attach
     from etude.training.optimizer import MasterAdamW
@@ -129,17 +140,20 @@ def _track(config: Any, technique: Any, trial: Trial) -> tuple[int, int]:
 
     warnings.simplefilter("ignore")
     kernels.computes = lambda *_: False  # as on a GPU
-    with FakeTensorMode():
+    quantize.dynamic_levels()  # numbers that are looked at: they cannot be made among fake ones
+    with FakeTensorMode(allow_non_fake_inputs=True):
         torch.set_default_dtype(torch.bfloat16)
         module = transformers.LlamaForCausalLM(config).requires_grad_(False)
         torch.set_default_dtype(torch.float32)
+        if technique.base_held_as is not None:
+            _round(module, technique.base_held_as)
         policy = attach(technique, LoadedModel("fake", module, None, Path("/"), "", "tree"))  # type: ignore[arg-type]
         if trial.recompute:
             module.gradient_checkpointing_enable({"use_reentrant": False})
             module.train()
         _hide_frozen(module)
         optimizer = MasterAdamW(policy.trainable, TrainOptions())
-        tracker = MemTracker()
+        tracker = _tracker()
         masters = [one for name, one in optimizer.masters.items() if one is not policy.trainable[name]]
         tracker.track_external(module, *masters)
         with tracker:
@@ -152,6 +166,32 @@ def _track(config: Any, technique: Any, trial: Trial) -> tuple[int, int]:
                 optimizer.step(learning_rate=1e-4, gradient_scale=0.5)
         found = tracker.get_tracker_snapshot("peak")
     return policy.num_trainable, max(place["Total"] for place in found.values())
+
+
+def _tracker() -> Any:
+    """PyTorch's tracker, without the peaks of single modules: for these it walks all modules at every operation, which
+    makes its time grow with the square of the layers."""
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    class WholePeak(MemTracker):
+        def _update_peak_stats(self, peak_state: Any) -> None:
+            self.memory_tracking, kept = {}, self.memory_tracking
+            super()._update_peak_stats(peak_state)
+            self.memory_tracking = kept
+
+    return WholePeak()
+
+
+def _round(module: Any, held: Held) -> None:
+    """The linear layers but the head as a load with `held` would leave them."""
+    import torch
+
+    from etude.models.layers.held import HeldLinear
+
+    head = module.get_output_embeddings()
+    named = [(name, one) for name, one in module.named_modules() if type(one) is torch.nn.Linear and one is not head]
+    for name, one in named:
+        module.set_submodule(name, HeldLinear(one.weight, one.bias, held=held, dtype=one.weight.dtype))
 
 
 def _hide_frozen(module: Any) -> None:

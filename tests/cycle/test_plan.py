@@ -70,10 +70,54 @@ def test_a_target_that_cannot_load_the_result_is_refused(desk: Desk) -> None:
     assert "--max-lora-rank 32" in words
 
 
+def figures(words: str) -> dict[str, list[str]]:
+    """The columns of each line of the table, by the line's name."""
+    lines = (re.split(r"\s{2,}", line.strip()) for line in words.splitlines())
+    return {name: columns for name, *columns in lines if columns}
+
+
 def test_objectives_bring_terms_of_their_own(desk: Desk) -> None:
     rewards = [{"kind": "exact"}]
     desk.run_file(objective="grpo", rollouts={"group": 2, "max_new_tokens": 8, "rewards": rewards})
-    assert "key-value cache" in said(desk.etude("plan", "toy.yaml"))
+    words = said(desk.etude("plan", "toy.yaml"))
+    assert "key-value cache" in words
+    assert "writes up to 48 answers of up to 8 tokens, 64 at once" in words
+    assert "what writing the answers takes" in words
     desk.run_file(objective={"kind": "distill", "teacher": "./base"})
-    assert "teacher" in said(desk.etude("plan", "toy.yaml"))
-    assert "key-value cache" not in said(desk.etude("plan", "toy.yaml"))
+    words = said(desk.etude("plan", "toy.yaml"))
+    assert "teacher" in figures(words)
+    assert "key-value cache" not in words
+    done = desk.etude("plan", "toy.yaml", "objective.teacher=./nowhere")
+    assert (done.code, "nowhere" in done.error) == (2, True)
+
+
+STAGES = """
+output: runs/staged
+model: ./base
+technique: {kind: lora, rank: 4}
+evaluation: {retention: [], drift_rows: 0}
+training: {steps: 2, batch_rows: 4}
+stages:
+  sft: {data: {train: train.jsonl, max_tokens: 64}}
+  reward: {model: stage:sft, data: {train: pairs.jsonl, max_tokens: 64}, objective: reward}
+  ppo:
+    model: stage:sft
+    data: {train: train.jsonl, max_tokens: 64}
+    objective: ppo
+    rollouts: {group: 2, max_new_tokens: 8, rewards: [{kind: model, run: stage:reward}]}
+"""
+
+
+def test_stages_are_planned_before_any_of_them_was_trained(desk: Desk) -> None:
+    """The reward model of the last one stands on the policy's weights, so its adapter alone counts."""
+    pairs = ({"prompt": f"How {n}?", "chosen": f"So and so {n}", "rejected": "No"} for n in range(8))
+    desk.write("pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs))
+    desk.write("staged.yaml", STAGES)
+    words = said(desk.etude("plan", "staged.yaml"))
+    sft, reward, ppo = words.split("\nstage ")
+    assert sft.startswith("stage sft")
+    for part in (reward, ppo):
+        assert "desk/base: " in part, "what it starts from will have the base's sizes"
+    assert "answering" not in sft + reward
+    assert {"reward model", "key-value cache"} <= figures(ppo).keys()
+    assert not (desk.folder / "runs").exists()

@@ -10,7 +10,7 @@ import transformers as T
 from etude.cli.plan import size_of
 from etude.errors import ConfigError
 from etude.planning.hardware import HARDWARE
-from etude.planning.memory import Work, memory_of
+from etude.planning.memory import CHUNK_NUMBERS, Survey, Work, Writing, memory_of
 from etude.planning.shape import Shape, outline, shape_of
 from etude.planning.time import Amount, operations
 from tests.toy import toy_module
@@ -101,7 +101,45 @@ def test_more_work_takes_more() -> None:
     ):
         assert memory_of(SEVEN, dataclasses.replace(base, **changes)).peak > peak  # type: ignore[arg-type]
     assert memory_of(SEVEN, dataclasses.replace(base, recompute=True)).peak < peak
-    assert memory_of(SEVEN, dataclasses.replace(base, second_models={"reward model": 10**9})).peak == peak + 2e9
+    assert memory_of(SEVEN, dataclasses.replace(base, second_models={"reward model": 2e9})).peak == peak + 2e9
+
+
+def test_the_peak_is_that_of_the_largest_phase() -> None:
+    """Phases follow each other: what one of them takes is free again in the next."""
+    base = lora(SEVEN, where="cpu", held="nf4")
+    alone = memory_of(SEVEN, base)
+    assert set(alone.phases) == {"loading", "updating"}
+    writing = Writing(rows=64, cached=64 * 1024, longest=1024)
+    found = memory_of(SEVEN, dataclasses.replace(base, writing=writing, quiet_tokens=4096))
+    assert set(found.phases) == {"loading", "answering", "scoring", "updating"}
+    assert found.of("updating") == alone.of("updating")
+    answering = found.phases["answering"]
+    assert answering["key-value cache"] == 64 * 1024 * 32 * 2 * 4096 * 2, "keys and values of 32 layers, 2 bytes each"
+    assert answering["spelled-out weights"] == 2 * SEVEN.linear
+    assert (found.peak_phase, found.peak) == ("answering", found.of("answering"))
+    assert found.largest == "key-value cache"
+
+
+def test_a_few_weights_in_place_cost_what_they_are() -> None:
+    few = full(SEVEN, trainable=10**7, sparse=True, keeps_best=True)
+    terms = memory_of(SEVEN, few).terms
+    assert (terms["learned"], terms["optimizer"], terms["best weights"]) == (14e7, 8e7, 4e7)
+    one_product = 2 * 2 * SEVEN.inner * SEVEN.hidden
+    assert terms["gradients"] == 4e7 + one_product
+    surveyed = memory_of(SEVEN, dataclasses.replace(few, survey=Survey(tokens=512, sites=64, sums_a_weight=4.0)))
+    assert surveyed.phases["choosing"]["scores"] == 4 * SEVEN.linear
+    assert (surveyed.peak_phase, surveyed.largest) == ("choosing", "scores")
+
+
+def test_logits_are_of_what_is_predicted() -> None:
+    sites = {"sites": 100_000}
+    targets, nothing, both = (
+        memory_of(SEVEN, lora(SEVEN, predicts=one, **sites)).phases["updating"]["logits"]
+        for one in ("targets", "nothing", "distributions")
+    )
+    assert nothing == 4 * 100_000
+    assert targets < CHUNK_NUMBERS * 11
+    assert both < CHUNK_NUMBERS * 8, "distributions are made of a quarter as many sites at once"
 
 
 def test_operations_are_six_a_weight_and_token() -> None:

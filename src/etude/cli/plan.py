@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from etude.cycle.plan import Option, Plan
+    from etude.planning.memory import Memory
 
 UNITS = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "MIB": 2.0**20, "GIB": 2.0**30}
 
@@ -27,20 +28,36 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Predict and print; 1 where nothing fits."""
     from etude.cli.terminal import quiet_libraries, say
-    from etude.config import load_run_file
+    from etude.config import RunFile, load_run_file, load_stages
+    from etude.cycle.outlines import Begun
     from etude.cycle.plan import plan
 
+    def told(run_file: RunFile, begun: list[RunFile]) -> bool:
+        found = plan(
+            run_file,
+            hardware=arguments.hardware,
+            memory_bytes=size_of(arguments.memory) if arguments.memory else None,
+            config_path=arguments.model_config,
+            price_per_hour=arguments.price,
+            begun=Begun.by(begun),
+        )
+        for line in lines(found):
+            say(line)
+        return found.recommended is not None
+
     quiet_libraries()
-    found = plan(
-        load_run_file(arguments.file, arguments.overrides),
-        hardware=arguments.hardware,
-        memory_bytes=size_of(arguments.memory) if arguments.memory else None,
-        config_path=arguments.model_config,
-        price_per_hour=arguments.price,
-    )
-    for line in lines(found):
-        say(line)
-    return 0 if found.recommended else 1
+    stages = load_stages(arguments.file, arguments.overrides)
+    if stages is None:
+        return 0 if told(load_run_file(arguments.file, arguments.overrides), []) else 1
+    begun: list[RunFile] = []
+    fits = True
+    for stage in stages:
+        run_file = stage.load(begun=False)
+        say(f"stage {stage.name}")
+        fits = told(run_file, begun) and fits
+        say("")
+        begun.append(run_file)
+    return 0 if fits else 1
 
 
 def size_of(text: str) -> float:
@@ -64,17 +81,21 @@ def lines(plan: Plan) -> list[str]:
         f"{plan.shape.name}: {plan.shape.weights / 1e6:,.0f} M weights, {plan.option.technique} learns "
         f"{plan.option.trainable:,} ({plan.option.trainable / plan.shape.weights:.2%})",
         f"largest pass {plan.tokens:,} tokens",
+        *([f"writes {plan.answers}"] if plan.answers else []),
         "",
-        *(f"  {name:<18} {_gb(size)}" for name, size in memory.terms.items() if size > 0),
-        f"  {'peak':<18} {_gb(memory.peak)}  of {_gb(plan.room)}: {_fit(plan.option, memory.largest)}",
+        *table(memory),
+        "",
+        f"  peak {_gb(memory.peak)} GB of {_gb(plan.room)} GB, while {memory.peak_phase}: "
+        + _fit(plan.option, memory.largest),
         "",
         *(
-            f"  {one.technique:<18} {_gb(one.memory.peak)}  {'fits' if one.fits else 'does not fit'}"
+            f"  {one.technique:<10} {_gb(one.memory.peak):>8} GB  {'fits' if one.fits else 'does not fit'}"
             for one in plan.others
         ),
         "",
         f"about {_time(plan.seconds)} of updates ({plan.speed})"
-        + (f", {plan.price:,.2f} at that price" if plan.price is not None else ""),
+        + (f", {plan.price:,.2f} at that price" if plan.price is not None else "")
+        + (", and what writing the answers takes" if plan.answers else ""),
     ]
     best = plan.recommended
     if best is None:
@@ -87,12 +108,27 @@ def lines(plan: Plan) -> list[str]:
     return told
 
 
+def table(memory: Memory) -> list[str]:
+    """Gigabytes of each term, by phase of the run."""
+    names = dict.fromkeys(name for terms in memory.phases.values() for name, size in terms.items() if size > 0)
+    width = max(map(len, names))
+    rows = [(name, [terms.get(name, 0.0) for terms in memory.phases.values()]) for name in names]
+    rows.append(("together", [memory.of(phase) for phase in memory.phases]))
+    head = f"  {'GB while':<{width}}" + "".join(f" {phase:>10}" for phase in memory.phases)
+    return [head, *(f"  {name:<{width}}" + "".join(f" {_cell(size):>10}" for size in sizes) for name, sizes in rows)]
+
+
+def _cell(size: float) -> str:
+    """Empty where nothing is held."""
+    return _gb(size) if size else ""
+
+
 def _fit(option: Option, largest: str) -> str:
     return "fits" if option.fits else f"does not fit; most of it is {largest}"
 
 
 def _gb(size: float) -> str:
-    return f"{size / 1e9:8.2f} GB"
+    return f"{size / 1e9:,.2f}"
 
 
 def _time(seconds: float) -> str:

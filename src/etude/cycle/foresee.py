@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from etude.config import RunFile, load_run_file
+from etude.batch import Batch
+from etude.config import RunFile
+from etude.cycle.foresee_objective import answered, quiet_passes, with_objective
+from etude.cycle.outlines import Begun, fresh, trainable_of
+from etude.cycle.sources import source_of
 from etude.data.batches import OfflineBatches
 from etude.data.prepare import Prepared
-from etude.errors import ConfigError, EtudeError
+from etude.errors import EtudeError
+from etude.models.fused_attention import MOST_HEAD_SIZE
+from etude.models.kernels import multiplies
+from etude.models.layout import BLOCK, layout_of
 from etude.models.load import own_device, precision_name
 from etude.models.loaded import LoadedModel
 from etude.models.options import Checkpointing, ModelOptions
 from etude.models.recompute import MOST_KEPT_BYTES
-from etude.models.source import cache_folder, find_folder
+from etude.models.source import cache_folder
 from etude.planning.calibration import known_operations_per_second, remember
 from etude.planning.machine import free_memory
-from etude.planning.memory import Memory, Work, memory_of
-from etude.planning.shape import Shape, outline, shape_of
+from etude.planning.memory import Memory, Survey, Work, memory_of
+from etude.planning.shape import Shape, shape_of
 from etude.planning.time import Amount, operations
-from etude.runs.directory import is_run, open_run
 from etude.runs.manifest import Cost
 from etude.techniques.base import Technique
-from etude.techniques.freeze import Freeze
+from etude.techniques.freeze import SAMPLES, Freeze
 from etude.techniques.lora import LoRA
-from etude.techniques.policy import attach
 from etude.techniques.sparse import Sparse
 from etude.training.loop import LOOKS_PER_RUN
 
 STEPS_LOOKED_AT = 64
-FUSED = frozenset({"llama", "mistral", "qwen2"})
-"""Families that go the fused way on a CPU."""
 SURELY = 0.9
 """A run is refused where this share of its expected peak is over what there is: predictions err by up to a tenth."""
 REMEDIES = {
@@ -42,6 +44,10 @@ REMEDIES = {
     "best weights": "training.keep_best=false",
     "activations": "lower data.tokens_per_batch, or model.activation_checkpointing=always",
     "logits": "lower data.tokens_per_batch",
+    "scores": "technique.choose=random looks at no gradients",
+    "reference": "technique.kind=lora keeps the base to compare with",
+    "key-value cache": "lower rollouts.batch_rows or rollouts.max_new_tokens",
+    "spelled-out weights": "technique.kind=lora, which decoding reads as they are, holds them once",
 }
 """What cuts each term of memory."""
 
@@ -57,6 +63,10 @@ class Rows:
     rows: int
     longest: int
     """Tokens of the longest row that was looked at."""
+    tables: tuple[int, ...] = ()
+    """Attention weights of one head in the largest pass, of each group of siblings, where they are tables."""
+    survey: Survey | None = None
+    """The pass by which the technique chooses what learns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,8 @@ def foresee(run_file: RunFile, prepared: Prepared) -> Foreseen:
     Raises:
         EtudeError: a technique or a model that cannot be planned.
     """
-    model = fresh(run_file.model, None)
+    begun = Begun({})
+    model = fresh(begun.plain(run_file.model))
     shape = shape_of(model.module, name=model.name)
     rows = rows_of_run(run_file, prepared)
     work = work_of(
@@ -118,48 +129,10 @@ def foresee(run_file: RunFile, prepared: Prepared) -> Foreseen:
         run_file.model.activation_checkpointing,
         gpu=own_device().type == "cuda",
     )
-    work = with_objective(replace(work, keeps_best=keeps_best(run_file)), run_file, shape, rows)
+    work = replace(work, keeps_best=keeps_best(run_file))
+    work = with_objective(work, run_file, shape, begun, longest=rows.longest)
     memory = memory_of(shape, work)
     return Foreseen(model.module.config, shape, work, memory, operations(shape, work, rows.amount), free_memory())
-
-
-def with_objective(work: Work, run_file: RunFile, shape: Shape, rows: Rows) -> Work:
-    """What the objective holds besides: other models, and keys and values while answers are written."""
-    objective, rollouts = run_file.objective, run_file.rollouts
-    others: dict[str, int] = {}
-    if objective.needs_teacher:
-        others["teacher"] = shape.weights  # of this model's size, until its own config says otherwise
-    if objective.needs_reference and work.in_place:
-        others["reference"] = work.trainable
-    if not objective.online:
-        return replace(work, second_models=others)
-    for place, one in enumerate(rollouts.rewards):
-        if one.kind == "model" and not _shares_base(str(one.run), run_file):
-            others[f"reward model {place}"] = shape.weights
-        if one.judge is not None and one.judge.model is not None:
-            others[f"judge {place}"] = shape.weights
-    answers = run_file.training.batch_rows
-    longest = rows.longest + rollouts.max_new_tokens
-    tokens = min(
-        run_file.data.tokens_at_once, answers // rollouts.group * rows.longest + answers * rollouts.max_new_tokens
-    )
-    learned = min(tokens, answers * rollouts.max_new_tokens)
-    written = 0 if rollouts.vllm is not None else min(answers, rollouts.batch_rows) * longest
-    return replace(work, second_models=others, cache_tokens=written, tokens=tokens, sites=learned)
-
-
-def _shares_base(reward_run: str, run_file: RunFile) -> bool:
-    """Whether a reward model will stand on the policy's weights, as far as its run file tells."""
-    folder = Path(reward_run)
-    if not is_run(folder):
-        return False
-    other = load_run_file(open_run(folder).run_file, check_files=False)
-    return (
-        other.model == run_file.model
-        and other.technique.keeps_base
-        and run_file.technique.keeps_base
-        and other.technique.base_held_as == run_file.technique.base_held_as
-    )
 
 
 def keeps_best(run_file: RunFile) -> bool:
@@ -167,42 +140,30 @@ def keeps_best(run_file: RunFile) -> bool:
     return bool(run_file.data.holdout) and run_file.training.keep_best
 
 
-def fresh(options: ModelOptions, config_path: str | None) -> LoadedModel:
-    """The model's outline, to which a technique can be attached without memory."""
-    from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig
-
-    where = config_path or str(find_folder(options.name, revision=options.revision))
-    try:
-        config = AutoConfig.from_pretrained(where, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-        raise ConfigError(f"no model config ({str(error).splitlines()[0]})", where=where) from error
-    tokenizer: Any = None
-    return LoadedModel(
-        name=where if config_path else options.name,
-        module=outline(config),
-        tokenizer=tokenizer,
-        folder=Path(where),
-        base_hash="",
-        way="fused" if config.model_type in FUSED else "tree",
-    )
-
-
 def rows_of_run(run_file: RunFile, prepared: Prepared) -> Rows:
-    """Of all updates of a run, held-out looks included."""
-    source = OfflineBatches(
-        samples=prepared.samples, tokens=run_file.data.tokens_at_once, share_prefixes=run_file.data.share_prefixes
-    )
-    training = run_file.training
-    in_all = training.steps * training.batch_rows if training.steps else (training.epochs or 1.0) * source.num_samples
+    """Of all updates of a run, held-out looks included; answers that are not written yet count with their most tokens.
+
+    Where a technique chooses by gradients, also the pass that it looks at.
+    """
+    training, rollouts = run_file.training, run_file.rollouts
+    offline = source_of(run_file, prepared.samples)
+    source, each, samples = offline, training.batch_rows, offline.num_samples
+    if run_file.objective.online:  # a sample is a prompt with its group
+        each = -(-training.batch_rows // rollouts.group)
+        source = source_of(run_file, answered(run_file, prepared.samples, most=STEPS_LOOKED_AT * each))
+    in_all = training.steps * each if training.steps else (training.epochs or 1.0) * samples
     looks = LOOKS_PER_RUN * len(prepared.heldout)
-    return rows_of(source, batch_rows=training.batch_rows, seed=training.seed, in_all=in_all, looked_at=looks)
+    found = rows_of(source, batch_rows=each, seed=training.seed, in_all=in_all, looked_at=looks)
+    amount = found.amount
+    quiet = amount.reference_tokens + quiet_passes(run_file) * amount.tokens
+    survey = survey_of(run_file.technique, offline, seed=training.seed)
+    return replace(found, amount=replace(amount, reference_tokens=quiet), rows=samples, survey=survey)
 
 
 def rows_of(source: OfflineBatches, *, batch_rows: int, seed: int, in_all: float, looked_at: float = 0.0) -> Rows:
     """The largest pass among the first steps, and how much is computed in all."""
     steps = source.steps(
-        batch_rows=batch_rows, seed=seed, first=0, total_samples=min(int(in_all), STEPS_LOOKED_AT * batch_rows),
+        batch_rows=batch_rows, seed=seed, first=0, total_samples=max(1, min(int(in_all), STEPS_LOOKED_AT * batch_rows)),
         share=lambda items: items,
     )  # fmt: skip
     batches = [batch for step in steps for batch in step.batches]
@@ -215,14 +176,33 @@ def rows_of(source: OfflineBatches, *, batch_rows: int, seed: int, in_all: float
         tokens=a_row * in_all, sites=sites / seen * in_all, context=context, reference_tokens=a_row * looked_at
     )
     longest = max(int(batch.position_T.max()) for batch in batches) + 1
-    return Rows(len(largest.tokens_T), len(largest.site_S), context, amount, source.num_samples, longest)
+    tables = _tables(largest)
+    return Rows(len(largest.tokens_T), len(largest.site_S), context, amount, source.num_samples, longest, tables)
+
+
+def _tables(batch: Batch) -> tuple[int, ...]:
+    above = [(one, 0 if one.ancestors_A is None else len(one.ancestors_A)) for one in layout_of(batch).groups]
+    return tuple(one.num_segments * one.length * (one.length + ancestors) for one, ancestors in above)
+
+
+def survey_of(technique: Technique, source: OfflineBatches, *, seed: int) -> Survey | None:
+    """The largest pass by whose gradients the technique chooses; None where it needs no gradients to choose by."""
+    if isinstance(technique, Sparse) and technique.choose != "random":
+        samples, sums = technique.samples, 4.0
+    elif isinstance(technique, Freeze) and technique.choose == "gradient":
+        samples, sums = SAMPLES, 0.0
+    else:
+        return None
+    first = rows_of(source, batch_rows=samples, seed=seed, in_all=min(samples, source.num_samples))
+    return Survey(first.tokens, first.sites, sums)
 
 
 def predicted_peak(technique: Technique, source: OfflineBatches, options: ModelOptions, *, batch_rows: int) -> float:
     """Bytes at the peak of training on these samples without held-out rows, on this machine."""
-    model = fresh(options, None)
+    model = fresh(options)
     shape = shape_of(model.module, name=options.name)
     rows = rows_of(source, batch_rows=batch_rows, seed=0, in_all=source.num_samples)
+    rows = replace(rows, survey=survey_of(technique, source, seed=0))
     work = work_of(technique, shape, model, rows, precision_name(options.precision), options.activation_checkpointing)
     return memory_of(shape, replace(work, keeps_best=False)).peak
 
@@ -238,10 +218,11 @@ def work_of(
     gpu: bool = False,
 ) -> Work:
     """What decides the memory of this technique on these rows."""
-    trainable, in_place = _trainable(technique, model)
+    trainable, in_place = trainable_of(technique, model)
     ranks = 0
     if isinstance(technique, LoRA):
         ranks = sum(technique.rank_of(name) for name in shape.linears) // shape.layers
+    fused = model.way == "fused" and not gpu and _stays_fused(technique)
     return Work(
         where="gpu" if gpu else "cpu",
         bytes_a_number=2 if precision == "bfloat16" else 4,
@@ -251,10 +232,11 @@ def work_of(
         ranks=ranks,
         tokens=rows.tokens,
         sites=rows.sites,
-        seen=2 * rows.context,
+        tables=() if gpu or _attends_in_blocks(shape, fused, precision) else _of_all_heads(rows.tables, shape),
         recompute=_recomputes(shape, rows.tokens, checkpointing, precision),
-        fused=model.way == "fused" and not gpu and _stays_fused(technique),
-        dense_gradients=not isinstance(technique, Sparse),
+        fused=fused,
+        sparse=isinstance(technique, Sparse),
+        survey=rows.survey,
     )
 
 
@@ -264,25 +246,17 @@ def _recomputes(shape: Shape, tokens: int, setting: Checkpointing, precision: st
     return setting == "always" or (setting == "auto" and tokens * a_token > MOST_KEPT_BYTES)
 
 
+def _attends_in_blocks(shape: Shape, fused: bool, precision: str) -> bool:
+    """Whether a CPU makes no tables of attention weights."""
+    suits = shape.head_size % BLOCK == 0 and shape.head_size <= MOST_HEAD_SIZE
+    return fused and precision == "bfloat16" and suits and multiplies()
+
+
+def _of_all_heads(tables: tuple[int, ...], shape: Shape) -> tuple[int, ...]:
+    return tuple(shape.heads * one for one in tables)
+
+
 def _stays_fused(technique: Technique) -> bool:
     """Whether the fused way knows what the technique attaches."""
     kind = getattr(technique, "kind", "")
     return kind not in ("adapter", "ia3", "peft") and not getattr(technique, "dora", False)
-
-
-def _trainable(technique: Technique, model: LoadedModel) -> tuple[int, bool]:
-    """Numbers that learn, and whether they are the base's own; where weights are chosen by data, their share."""
-    if isinstance(technique, Sparse):
-        linear = sum(outputs * inputs for outputs, inputs in shape_of(model.module, name="").linears.values())
-        return round(technique.share * linear), True
-    if isinstance(technique, Freeze) and technique.choose is not None:
-        return round(technique.share * shape_of(model.module, name="").linear), True
-    asked = technique
-    if isinstance(technique, LoRA):
-        asked = replace(technique, start="zero", dora=False)
-    own = {id(parameter) for parameter in model.module.parameters()}
-    try:
-        trainable = attach(asked, model).trainable
-    except (RuntimeError, NotImplementedError) as error:  # a method that starts from numbers, which an outline lacks
-        raise EtudeError(f"cannot be planned: {error}", where="technique.kind") from error
-    return sum(one.numel() for one in trainable.values()), any(id(one) in own for one in trainable.values())

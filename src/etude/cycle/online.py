@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from etude import durable
-from etude.batch import Sample
+from etude.batch import Sample, TokenRow
 from etude.config import RunFile
 from etude.cycle.subjects import InMemory, open_subject
 from etude.data.prepare import Prepared
@@ -98,17 +98,21 @@ def _writer(run_file: RunFile, policy: Policy, folder: Path | None) -> Writer:
 def asked(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Asked:
     """A row as a prompt: what comes before its last answer, and that answer's text as the reference."""
     row = sample.rows[0]
-    tokens = tuple(int(token) for token in row.tokens)
-    learned = np.flatnonzero(np.asarray(row.weights))
-    start = len(tokens)
-    if len(learned):
-        breaks = np.flatnonzero(np.diff(learned) > 1)
-        start = int(learned[breaks[-1] + 1] if len(breaks) else learned[0])
+    tokens, start = tuple(int(token) for token in row.tokens), answer_start(row)
     text, reference = (
         tokenizer.decode(list(part), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for part in (tokens[:start], tokens[start:])
     )
     return Asked(sample.id, tokens[:start], str(text), str(reference) if start < len(tokens) else None)
+
+
+def answer_start(row: TokenRow) -> int:
+    """Where the last answer of a row begins; its end where it has none."""
+    learned = np.flatnonzero(np.asarray(row.weights))
+    if not len(learned):
+        return len(row.tokens)
+    breaks = np.flatnonzero(np.diff(learned) > 1)
+    return int(learned[breaks[-1] + 1] if len(breaks) else learned[0])
 
 
 def open_reward_model(run: str, *, known: InMemory | None = None) -> Callable[[Sequence[Sequence[int]]], list[float]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from etude.config import RunFile
-from etude.cycle.foresee import fresh, keeps_best, rows_of_run, with_objective, work_of
+from etude.cycle.foresee import Rows, keeps_best, rows_of_run, work_of
+from etude.cycle.foresee_objective import with_objective
+from etude.cycle.outlines import Begun, fresh
 from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Quiet
 from etude.errors import ConfigError
@@ -50,6 +52,8 @@ class Plan:
     """Where the speed is from."""
     tokens: int
     """Of the largest pass."""
+    answers: str | None
+    """How much is written to learn from, for objectives that do."""
     advice: tuple[Advice, ...]
     price: float | None
     """Of the run, in whatever the price per hour is in."""
@@ -67,24 +71,32 @@ def plan(
     memory_bytes: float | None = None,
     config_path: str | None = None,
     price_per_hour: float | None = None,
+    begun: Begun | None = None,
 ) -> Plan:
     """The expected cost of a run, by the sizes of its model and the rows that it would learn.
+
+    `begun` are the stages before it, which need not be there yet.
 
     Raises:
         EtudeError: a model, device or data set that is not known.
     """
+    begun = begun or Begun({})
     device = _device(hardware)
-    model = fresh(run_file.model, config_path)
+    options = begun.plain(run_file.model)
+    model = fresh(options, config_path)
     shape = shape_of(model.module, name=model.name)
-    rows = rows_of_run(run_file, prepare_rows(run_file, Quiet(), quarantine=None))
+    rows = rows_of_run(run_file, prepare_rows(replace(run_file, model=options), Quiet(), quarantine=None))
     precision = "bfloat16" if device else precision_name(run_file.model.precision)
     room = memory_bytes or (device.memory_gb * 1e9 if device else free_memory())
     checkpointing = run_file.model.activation_checkpointing
 
     def work(technique: Technique) -> Work:
-        outlined = fresh(run_file.model, config_path)
-        found = work_of(technique, shape, outlined, rows, precision, checkpointing, gpu=device is not None)
-        return with_objective(replace(found, keeps_best=keeps_best(run_file)), run_file, shape, rows)
+        other, outlined = replace(run_file, technique=technique), fresh(options, config_path)
+        surveyed = rows if technique is run_file.technique else replace(rows, survey=None)
+        found = work_of(technique, shape, outlined, surveyed, precision, checkpointing, gpu=device is not None)
+        return with_objective(
+            replace(found, keeps_best=keeps_best(run_file)), other, shape, begun, longest=rows.longest
+        )
 
     asked = work(run_file.technique)
     option = _option(run_file.technique, shape, asked, room)
@@ -105,9 +117,26 @@ def plan(
         seconds=seconds,
         speed=said,
         tokens=rows.tokens,
-        advice=(learning_rate(kind, shape.weights), epochs(rows.rows)),
+        answers=_answers(run_file, asked, rows),
+        # The sources speak of rows that are there to be learned.
+        advice=() if run_file.objective.online else (learning_rate(kind, shape.weights), epochs(rows.rows)),
         price=None if price is None else price * seconds / 3600,
     )
+
+
+def _answers(run_file: RunFile, work: Work, rows: Rows) -> str | None:
+    """In words; how long they take to write depends on how soon they end."""
+    rollouts, training = run_file.rollouts, run_file.training
+    if not run_file.objective.online:
+        return None
+    answers = (
+        training.steps * training.batch_rows
+        if training.steps
+        else (training.epochs or 1.0) * rows.rows * rollouts.group
+    )
+    answers *= (1 + rollouts.redraw) / rollouts.updates
+    at_once = "elsewhere" if work.writing is None else f"{work.writing.rows} at once"
+    return f"up to {answers:,.0f} answers of up to {rollouts.max_new_tokens} tokens, {at_once}"
 
 
 def _device(name: str | None) -> Hardware | None:

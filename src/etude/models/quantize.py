@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
+SPELLED_AT_ONCE = 1 << 23
+"""Numbers, a multiple of a block."""
 SCALES_BLOCK = 256
 """Scales that share one of their own, where they are rounded too."""
 NF4 = (
@@ -47,10 +49,22 @@ def to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def from_nf4(packed: Tensor, scale_B: Tensor, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """The weight, rounded."""
-    levels = torch.tensor(NF4, device=packed.device)
-    code = torch.stack([packed >> 4, packed & 15], dim=-1).view(-1, BLOCK)
-    numbers = levels[code.int()] * scale_B[:, None]
-    return numbers.flatten()[: torch.Size(size).numel()].view(size).to(dtype)
+    out = torch.empty(size, dtype=dtype, device=packed.device)
+    write_nf4(out, packed, scale_B)
+    return out
+
+
+def write_nf4(out: Tensor, packed: Tensor, scale_B: Tensor) -> None:
+    """Writes the weight, rounded, into contiguous memory; a stretch at a time, so that codes and float32 numbers on the
+    way there take little beside it."""
+    levels, flat_N = torch.tensor(NF4, device=packed.device), out.view(-1)
+    for start in range(0, len(flat_N), SPELLED_AT_ONCE):
+        part_N = flat_N[start : start + SPELLED_AT_ONCE]
+        scale = scale_B[start // BLOCK :][: SPELLED_AT_ONCE // BLOCK]
+        codes = packed[start // 2 :][: SPELLED_AT_ONCE // 2]
+        code = torch.stack([codes >> 4, codes & 15], dim=-1).view(-1, BLOCK)
+        numbers = levels[code.int()].mul_(scale[:, None])
+        part_N.copy_(numbers.flatten()[: len(part_N)])
 
 
 def to_int8(weight_OI: Tensor) -> tuple[Tensor, Tensor]:

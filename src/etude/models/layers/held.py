@@ -61,7 +61,7 @@ class HeldLinear(nn.Module):
         if kernels.computes(out_OI):
             kernels.run("from_nf4", out_OI, code, scale, out_OI.numel())
         else:
-            out_OI.copy_(quantize.from_nf4(code, scale, (self.out_features, self.in_features), self.dtype))
+            quantize.write_nf4(out_OI, code, scale)
 
     def _scales(self) -> Tensor:
         if self.held == "nf4":
