@@ -150,19 +150,8 @@ class Prompt:
     group: str | None = None
     augmented_from: str | None = None
     tools: tuple[str, ...] = ()
+    context: Context | None = None
+    """Where the last request gives documents to answer from: these."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One served request and its answer, as the gateway logs them."""
-
-    prompt: tuple[Message, ...]
-    answer: tuple[Message, ...]
-    model: str
-    """Content hash of the model that answered."""
-    request_id: str
-    origin: Origin
-    group: str | None = None
-
-
-Record = Conversation | Text | Preference | Judged | Prompt | Exchange
+Record = Conversation | Text | Preference | Judged | Prompt

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from etude.evaluation.report import Report
 from etude.runs.directory import RunDirectory
-from tests.cycle.conftest import Desk, Done, diary, lines_of, rows, weights
+from tests.cycle.conftest import Desk, Done, as_jsonl, diary, lines_of, rows, weights
 
 LEARNS = ("technique.rank=8", "technique.alpha=16", "technique.dropout=0", "training.steps=60", "training.batch_rows=8")
 
@@ -187,3 +188,19 @@ def test_the_resolved_run_file_says_everything(finished: Desk) -> None:
         for name in ("targets", "rslora", "dora", "b_rate", "start", "rank_pattern", "alpha_pattern")
     }
     assert len(rows()) == 24
+
+
+def test_answers_are_held_against_the_documents_of_their_rows(desk: Desk) -> None:
+    papers = [{"text": "The parcel left on Monday.", "relevant": True}, {"text": "Ducks lay eggs.", "relevant": False}]
+    rows = [{"question": "When did it leave?", "documents": papers, "answer": "On Monday."},
+            {"question": "What do ducks do?", "documents": ["Ducks lay eggs."]}]  # fmt: skip
+    desk.write("papers.jsonl", as_jsonl(rows))
+    task = "name: papers\ndata: papers.jsonl\nmetric: {metric}\nmax_new_tokens: 8\n"
+    desk.write("grounded.task.yaml", task.format(metric="grounded"))
+    desk.write("rouge.task.yaml", task.format(metric="rouge_l"))
+    said(desk.etude("evaluate", "./base", "grounded.task.yaml", "--save", "found.jsonl"))
+    report = Report.load(desk.folder / "found.jsonl")
+    assert {"grounded", "on_distractors"} <= report.summary.keys()
+    assert [item.reference for item in report.items] == ["On Monday.", ""]
+    assert "[1] The parcel left on Monday." in report.items[0].prompt
+    assert "papers.jsonl:2: has no reference answer" in desk.etude("evaluate", "./base", "rouge.task.yaml").error

@@ -16,7 +16,7 @@ from etude.data.read import read
 from etude.data.render import Renderer
 from etude.data.show import details, marked, pieces, sequences
 from etude.errors import DataError, EtudeError
-from etude.records import Context, Conversation, Document, Exchange, Judged, Message, Origin, Preference, Prompt, Text
+from etude.records import Context, Conversation, Document, Judged, Message, Origin, Preference, Prompt, Text
 from tests.data.tokenizers_zoo import families
 
 RENDERER = Renderer(families()["chatml"])
@@ -103,13 +103,9 @@ def test_a_judged_answer_is_shown_once_with_its_judgement(tmp_path: Path) -> Non
     assert "all: 2 rows" in text
 
 
-def test_prompts_exchanges_weights_and_documents_say_what_they_are() -> None:
+def test_prompts_weights_and_documents_say_what_they_are() -> None:
     here = Origin("a", 1)
     asked, answered = (Message("user", "hi"),), (Message("assistant", "yes"),)
-    (exchange,) = sequences(Exchange(asked, answered, "sha", "r-1", here), RENDERER)
-    assert "yes" in marked(RENDERER, exchange[1])
-    assert not exchange[1].learns
-    assert details(Exchange(asked, answered, "sha", "r-1", here)) == ["request r-1, answered by sha"]
     assert details(Prompt(asked, here, reference="no")) == ["a prompt to answer; reference: no"]
     (prompt,) = sequences(Prompt(asked, here), RENDERER)
     assert marked(RENDERER, prompt[1]).endswith("assistant\n")

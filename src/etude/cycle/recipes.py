@@ -49,11 +49,10 @@ RECIPES: dict[str, Recipe] = {
         says="clinical notes and questions: identifiers out, dates moved together, answers that stay in the text",
         risk="Notes hold identifiers in every line, and an answer that is not in the note can hurt someone.",
         redact="--preset medical --replace surrogate --key-file redact.key",
-        reason="The preset covers what HIPAA's safe harbour rule names as text: record numbers, all dates, "
-        "ages, places. "
-        "Fakes keep a note readable, and all dates move by the same number of days, so courses of "
-        "illness stay intact. "
-        "Have someone read a sample: rules find most names, never all. For French, German, … names try --ner FOLDER.",
+        reason="The preset covers what HIPAA's safe harbour rule names as text: record numbers, all dates, ages, "
+        "places. Fakes keep a note readable, and all dates move by the same number of days, so courses of illness "
+        "stay intact. Have someone read a sample: rules find most names, never all. For French, German, … names try "
+        "--ner FOLDER.",
         clean="Split by patient (a column `group`), or a patient's next visit is in the test.",
         system="You answer from the given record only. If it does not say, answer: not documented.",
         about_system="Teach the refusal too: one row in ten should ask for what the record does not say.",
@@ -68,9 +67,8 @@ RECIPES: dict[str, Recipe] = {
         says="contracts, filings, clauses: parties and case numbers replaced, citations kept, exact labels",
         risk="Party names and case numbers leak a client; an invented citation is worse than none.",
         redact="--preset legal --replace surrogate --key-file redact.key",
-        reason="Parties, courts' numbers and companies become fakes that are the same in all documents, so "
-        "that a matter "
-        "stays one matter. Dates stay: deadlines are what such texts are about.",
+        reason="Parties, courts' numbers and companies become fakes that are the same in all documents, so that a "
+        "matter stays one matter. Dates stay: deadlines are what such texts are about.",
         clean="Split by matter (a column `group`); boilerplate makes near copies, so remove them before the split.",
         system="You classify clauses of contracts. Answer with one label only.",
         about_system="Name the labels in the prompt if they are fewer than twenty.",
@@ -85,11 +83,9 @@ RECIPES: dict[str, Recipe] = {
         risk="A program reads the answer, so one broken bracket costs a ticket; customers' data is in every mail.",
         redact="--replace surrogate --key-file redact.key --also account-number",
         reason="Order and customer numbers stay in their form, so the model still learns to copy them into the "
-        "answer; "
-        "a value is replaced in the mail and in the JSON alike.",
-        clean="All answers must hold the same keys in the same order; `etude data augment --methods swap "
-        "noise` adds rows "
-        "with other values and with the typing mistakes that customers make.",
+        "answer; a value is replaced in the mail and in the JSON alike.",
+        clean="All answers must hold the same keys in the same order; `etude data augment --methods swap noise` adds "
+        "rows with other values and with the typing mistakes that customers make.",
         system="You read support mail and answer with one JSON object: intent, product, urgency.",
         about_system="The same message in training and in production, to the letter.",
         metric={"metric": "json", "fields": "[intent, product, urgency]"},
@@ -118,8 +114,7 @@ RECIPES: dict[str, Recipe] = {
         risk="Account and card numbers are what thieves look for; a wrong sign or unit is a wrong answer.",
         redact="--replace surrogate --key-file redact.key --also account-number organisation",
         reason="Cards and IBANs become others with valid check digits, so checks in your pipeline still pass. "
-        "Amounts, "
-        "dates and currencies are the content and stay.",
+        "Amounts, dates and currencies are the content and stay.",
         clean="Split by time where you can: tomorrow's news is in tomorrow's prices.",
         system="You assign each transaction to one category. Answer with the category only.",
         about_system="List the categories once, in the order in which your reports use them.",
@@ -134,8 +129,8 @@ RECIPES: dict[str, Recipe] = {
         says="a house style or persona: few, very good rows; measured as likelihood of texts in that voice",
         risk="Style is learned from hundreds of rows and spoilt by ten bad ones.",
         redact="--also organisation",
-        reason="Masks would be learned as style: drop rows that have many, or use fakes. Your own company's "
-        "name may have to stay: then leave organisation out.",
+        reason="Masks would be learned as style: drop rows that have many, or use fakes. Your own company's name may "
+        "have to stay: then leave organisation out.",
         clean="Read every row aloud. Remove near copies: what stands in the data ten times will be said ten times.",
         system="You write as the house does: short sentences, concrete words, no exclamation marks.",
         about_system="Describe the voice in one sentence; the rows do the rest.",
@@ -149,22 +144,22 @@ RECIPES: dict[str, Recipe] = {
     ),
     "safety": Recipe(
         says="refuse what would harm, and only that: pairs of answers, both rates of refusal measured",
-        risk="A model that learns to refuse learns to refuse too much: 'how do I kill a process' sounds like the "
-        "real thing.",
+        risk="A model that learns to refuse learns to refuse too much: 'how do I kill a process' sounds like the real "
+        "thing.",
         redact="--also url",
         reason="Masks: reports of harm name people, and nobody should be found through them.",
-        clean="Rows are pairs: `prompt`, `chosen`, `rejected`. For harmful requests the refusal is chosen. At least as "
-        "many should be harmless ones that sound alike, with a helpful answer chosen and a refusal rejected: they are "
-        "what keeps the model helpful. Set data.trusted_pairs to some pairs that you judged yourself: swapped labels "
-        "would teach the opposite.",
+        clean="Rows are pairs: `prompt`, `chosen`, `rejected`. For harmful requests the refusal is chosen. At least "
+        "as many should be harmless ones that sound alike, with a helpful answer chosen and a refusal rejected: they "
+        "are what keeps the model helpful. Set data.trusted_pairs to some pairs that you judged yourself: swapped "
+        "labels would teach the opposite.",
         about_system="No system message: what must hold without one is trained without one.",
         objective="{kind: dpo, beta: 0.1, nll: 0.2}",
         about_objective="nll holds on to the chosen answers, which plain DPO makes less likely too. With written "
         "answers instead of pairs (`prompt`, `completion`): {kind: sft}.",
         metric={"columns": "{prompt: prompt, completion: label}", "metric": "refusal"},
         about_metric="Requests with the label safe or unsafe, such as XSTest's file "
-        "(github.com/paul-rottger/exaggerated-safety). The report has `refusals` of unsafe and `over_refusals` of safe "
-        "requests, before and after, each with its interval.",
+        "(github.com/paul-rottger/exaggerated-safety). The report has `refusals` of unsafe and `over_refusals` of "
+        "safe requests, before and after, each with its interval.",
         gates="[{task: safety, better_by: 0}]",
         max_new_tokens=48,
         max_tokens=1024,

@@ -17,12 +17,13 @@ RELEVANT_KEYS = ("relevant", "is_relevant", "is_supporting", "is_selected")
 
 def request_text(context: Context) -> str:
     """What the user says: the documents in their order, numbered from 1, then the question."""
-    shown = [_shown(number, document) for number, document in enumerate(context.documents, start=1)]
-    return "\n\n".join([REQUEST, *shown, f"Question: {context.question}"])
+    numbered = [f"[{number}] {shown(document)}" for number, document in enumerate(context.documents, start=1)]
+    return "\n\n".join([REQUEST, *numbered, f"Question: {context.question}"])
 
 
-def _shown(number: int, document: Document) -> str:
-    return f"[{number}] {document.title}\n{document.text}" if document.title else f"[{number}] {document.text}"
+def shown(document: Document) -> str:
+    """A document's title, where it has one, and its text."""
+    return f"{document.title}\n{document.text}" if document.title else document.text
 
 
 def without_a_distractor(record: Conversation) -> Conversation | None:

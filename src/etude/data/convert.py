@@ -18,7 +18,6 @@ from etude.data.rows import RawRow
 from etude.records import (
     Content,
     Conversation,
-    Exchange,
     ImagePart,
     Judged,
     Message,
@@ -64,18 +63,13 @@ def convert(
     made = tuple(_with_tools(record, tools) for record in made) if tools else made
     made = tuple(_with_system(with_reasoning(record, reasoning), values.get("system") or system) for record in made)
     parent = values.get("augmented_from")
-    made = made if parent is None else tuple(_augmented(record, str(parent)) for record in made)
+    made = made if parent is None else tuple(replace(record, augmented_from=str(parent)) for record in made)
     return made if group is None else tuple(replace(record, group=str(group)) for record in made)
 
 
 def _with_tools(record: Record, tools: tuple[str, ...]) -> Record:
-    assert not isinstance(record, Text | Exchange), "texts and exchanges have no such field"
+    assert not isinstance(record, Text), "texts have no such field"
     return replace(record, tools=tools)
-
-
-def _augmented(record: Record, parent: str) -> Record:
-    assert not isinstance(record, Exchange), "exchanges are logged, not augmented"
-    return replace(record, augmented_from=parent)
 
 
 def to_prompt(record: Record) -> Prompt:
@@ -86,8 +80,10 @@ def to_prompt(record: Record) -> Prompt:
     last = max(at for at, message in enumerate(record.messages) if message.role == "assistant")
     if not last:
         raise RowError("no prompt: the conversation starts with the answer")
-    reference = record.messages[last].text
-    return Prompt(record.messages[:last], record.origin, reference=reference, group=record.group, tools=record.tools)
+    return Prompt(
+        record.messages[:last], record.origin, reference=record.messages[last].text, group=record.group,
+        tools=record.tools, context=record.context,
+    )  # fmt: skip
 
 
 def _with_system(record: Record, system: object) -> Record:
@@ -147,7 +143,9 @@ def _prompt_completion(values: Values, origin: Origin, need_answer: bool) -> tup
     return (_pair(asked, values.get("completion"), "completion", origin, need_answer),)
 
 
-def _pair(asked: tuple[Message, ...], answer: object, name: str, origin: Origin, need_answer: bool) -> Record:
+def _pair(
+    asked: tuple[Message, ...], answer: object, name: str, origin: Origin, need_answer: bool
+) -> Conversation | Prompt:
     if answer is None or (isinstance(answer, str) and not answer.strip()):
         if need_answer:
             raise RowError(f"no answer: {name} is {'missing' if answer is None else 'empty'}")
@@ -161,8 +159,7 @@ def _pair(asked: tuple[Message, ...], answer: object, name: str, origin: Origin,
 def _grounded(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:
     context = context_of(_filled(values, "question"), values.get("documents"), values.get("relevant"))
     asked = (Message("user", request_text(context)),)
-    made = _pair(asked, values.get("answer"), "answer", origin, need_answer)
-    return (replace(made, context=context) if isinstance(made, Conversation) else made,)
+    return (replace(_pair(asked, values.get("answer"), "answer", origin, need_answer), context=context),)
 
 
 def _preference(values: Values, origin: Origin, need_answer: bool) -> tuple[Record, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etude.records import Conversation, Exchange, Judged, Message, Preference, Prompt, Record, Text
+from etude.records import Conversation, Judged, Message, Preference, Prompt, Record, Text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,8 +74,7 @@ class PrintTaker:
         self._words += sha256(_content(record).encode()).digest()
         group = record.group
         self._groups += bytes(8) if group is None else blake2b(group.encode(), digest_size=8).digest()
-
-        self._made.append(not isinstance(record, Exchange) and record.augmented_from is not None)
+        self._made.append(record.augmented_from is not None)
 
     def finish(self) -> Prints:
         """All of them."""
@@ -111,8 +110,6 @@ def _content(record: Record) -> str:
             parts, extra = [record.prompt, record.answer], str(record.judgement)
         case Prompt():
             parts, extra = [record.messages], record.reference or ""
-        case Exchange():
-            parts = [record.prompt, record.answer]
     return ENCODE([[list(map(_said, part)) for part in parts], normal(extra)])
 
 

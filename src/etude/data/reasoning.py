@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from etude.records import Conversation, Exchange, Judged, Message, Preference, Prompt, Record, Text
+from etude.records import Conversation, Judged, Message, Preference, Prompt, Record, Text
 
 Reasoning = Literal["learn", "read", "drop"]
 KEYS = ("reasoning_content", "reasoning", "thinking")
@@ -59,7 +59,7 @@ def with_reasoning(record: Record, how: Reasoning) -> Record:
         case Preference():
             chosen, rejected = _changed(record.chosen, how), _changed(record.rejected, how)
             return replace(record, prompt=_changed(record.prompt, how), chosen=chosen, rejected=rejected)
-        case Judged() | Exchange():
+        case Judged():
             return replace(record, prompt=_changed(record.prompt, how), answer=_changed(record.answer, how))
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import groupby
 
 from etude.data.render import RenderedRow, Renderer
-from etude.records import Context, Conversation, Exchange, Judged, Message, Preference, Prompt, Record
+from etude.records import Context, Conversation, Judged, Message, Preference, Prompt, Record
 
 Piece = tuple[str, str]
 """(text, learned | context | control); an end token that is learned counts as learned."""
@@ -35,12 +34,8 @@ def marked(renderer: Renderer, row: RenderedRow) -> str:
 def sequences(record: Record, renderer: Renderer) -> list[tuple[str, RenderedRow]]:
     """The record's sequences, each with what it is called; DataError if the template refuses the row.
 
-    A judged answer is one of them: the other that training adds belongs to another row. An exchange is shown as the
-    conversation that it was, nothing of it learned.
+    A judged answer is one of them: the other that training adds belongs to another row.
     """
-    if isinstance(record, Exchange):
-        whole = tuple(replace(said, weight=0.0) for said in (*record.prompt, *record.answer))
-        record = Conversation(whole, record.origin)
     rows = renderer.encode(renderer.plans(record)[:1] if isinstance(record, Judged) else renderer.plans(record))
     names = (" (chosen)", " (rejected)") if isinstance(record, Preference) else ("",)
     return list(zip(names, rows, strict=True))
@@ -56,11 +51,10 @@ def details(record: Record) -> list[str]:
             said = record.judgement if isinstance(record.judgement, bool) else f"{record.judgement:g}"
             return [f"judgement: {said}", *_weight(record.weight)]
         case Prompt():
-            return ["a prompt to answer" + ("" if record.reference is None else f"; reference: {record.reference}")]
-        case Exchange():
-            return [f"request {record.request_id}, answered by {record.model}"]
+            said = "a prompt to answer" + ("" if record.reference is None else f"; reference: {record.reference}")
+            return [said, *_documents(record.context)]
         case Conversation():
-            return [*_unusual(record.messages), *([] if record.context is None else [_documents(record.context)])]
+            return [*_unusual(record.messages), *_documents(record.context)]
     return []
 
 
@@ -79,10 +73,12 @@ def _unusual(messages: tuple[Message, ...]) -> list[str]:
     return ["; ".join(said)] if said else []
 
 
-def _documents(context: Context) -> str:
+def _documents(context: Context | None) -> list[str]:
+    if context is None:
+        return []
     relevant = [str(number) for number, held in enumerate(context.documents, start=1) if held.relevant]
     num_distractors = sum(held.relevant is False for held in context.documents)
     if not relevant and not num_distractors:
-        return f"{len(context.documents)} documents, which of them are relevant is not said"
+        return [f"{len(context.documents)} documents, which of them are relevant is not said"]
     which = ", ".join(relevant) or "none"
-    return f"{len(context.documents)} documents, relevant: {which}, distractors: {num_distractors}"
+    return [f"{len(context.documents)} documents, relevant: {which}, distractors: {num_distractors}"]

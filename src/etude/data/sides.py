@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from etude.records import Conversation, Exchange, Judged, Message, Preference, Prompt, Record, Text
+from etude.records import Conversation, Judged, Message, Preference, Prompt, Record, Text
 
 
 class Sides(NamedTuple):
@@ -29,8 +29,6 @@ def sides(record: Record) -> Sides:
             return Sides(_said(record.prompt), f"{_said(record.chosen)}\n{_said(record.rejected)}")
         case Judged():
             return Sides(_said(record.prompt), f"{_said(record.answer)}\n{record.judgement}")
-        case Exchange():
-            return Sides(_said(record.prompt), _said(record.answer))
 
 
 def sides_of(records: Sequence[Record]) -> Sides:

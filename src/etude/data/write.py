@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from etude.data.rows import Columns
-from etude.records import Conversation, Exchange, Judged, Message, Preference, Prompt, Record, Text, TextPart
+from etude.records import Conversation, Judged, Message, Preference, Prompt, Record, Text, TextPart
 
 
 def columns_for(record: Record) -> Columns:
     """One row: messages with roles, or what else the record is made of."""
     found = _said(record)
-    if not isinstance(record, Text | Exchange) and record.tools:
+    if not isinstance(record, Text) and record.tools:
         found["tools"] = [json.loads(tool) for tool in record.tools]
     if record.group is not None:
         found["group"] = record.group
-    if not isinstance(record, Exchange) and record.augmented_from is not None:
+    if record.augmented_from is not None:
         found["augmented_from"] = record.augmented_from
     return found
 
@@ -39,8 +39,6 @@ def _said(record: Record) -> Columns:
         case Judged():
             answer = {"completion": _messages(record.answer), "judgement": record.judgement}
             return {"prompt": _messages(record.prompt), **answer, **_weight(record.weight)}
-        case Exchange():
-            return {"messages": _messages((*record.prompt, *record.answer))}
 
 
 def _weight(weight: float) -> Columns:

@@ -83,7 +83,8 @@ def _style(item: ItemResult) -> list[str]:
 
 
 def _grounded(item: ItemResult) -> list[str]:
-    return ["says what the context does not"] if item.details.get("unsupported") else []
+    kinds = {"unsupported": "says what the context does not", "on_distractors": "rests on a distractor alone"}
+    return [says for name, says in kinds.items() if item.details.get(name)]
 
 
 def _text(item: ItemResult) -> list[str]:

@@ -14,7 +14,7 @@ from etude.evaluation.intervals import mean_interval
 from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, too_long
 from etude.evaluation.metrics.base import Answered, Metric, Scored, Summary, common_scores
 from etude.evaluation.report import ItemResult, Report
-from etude.records import Prompt
+from etude.records import Document, Prompt
 from etude.sampling.options import SampleOptions
 
 if TYPE_CHECKING:
@@ -34,6 +34,14 @@ class Question:
     tokens: Sequence[int]
     reference: str
     group: str | None = None
+    documents: tuple[Document, ...] = ()
+    """What the prompt gives to answer from."""
+
+
+def question(prompt: Prompt, task: Task, reference: str, tokens: Sequence[int] = ()) -> Question:
+    """A row of the task, as it is asked."""
+    documents = () if prompt.context is None else prompt.context.documents
+    return Question(item_id(prompt, task), shown(prompt.messages), tokens, reference, prompt.group, documents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ def answer_prompts(
     rendered = [renderer.prompt(prompt.messages, prompt.tools) for prompt in prompts]
     refuse(task, too_long(model, prompts, rendered, room=task.max_new_tokens))
     questions = [
-        Question(item_id(prompt, task), shown(prompt.messages), tokens, reference, prompt.group)
+        question(prompt, task, reference, tokens)
         for prompt, tokens, reference in zip(prompts, rendered, references, strict=True)
     ]
     report = answer_questions(name, model, task, metric, questions, batch_rows=batch_rows, on_progress=on_progress)
@@ -95,7 +103,7 @@ def judged(
     """The report on answers that anybody gave; `seconds` is what all of them took."""
     scored = metric.scores(
         [
-            Answered(one.text, without_reasoning(answer.text), one.reference)
+            Answered(one.text, without_reasoning(answer.text), one.reference, one.documents)
             for one, answer in zip(questions, told, strict=True)
         ]
     )
@@ -139,11 +147,16 @@ def usable_prompts(task: Task) -> tuple[Records, list[Prompt], list[str], Metric
     """
     assert isinstance(task.metric, Metric)
     records, prompts, references = prompts_of(task)
+    held = [
+        (prompt, reference)
+        for prompt, reference in zip(prompts, references, strict=True)
+        if prompt.context is None or not task.metric.reads_documents
+    ]
     if task.metric.needs_reference and not task.metric.reads:
-        refuse(task, [f"{prompt.origin}: has no reference answer" for prompt in prompts if prompt.reference is None])
+        refuse(task, [f"{prompt.origin}: has no reference answer" for prompt, _ in held if prompt.reference is None])
     metric = task.metric.fitted(references)
-    wrong = metric.unusable(references)
-    refuse(task, [cause if place is None else f"{prompts[place].origin}: {cause}" for place, cause in wrong])
+    wrong = metric.unusable([reference for _, reference in held])
+    refuse(task, [cause if place is None else f"{held[place][0].origin}: {cause}" for place, cause in wrong])
     return records, prompts, references, metric
 
 

@@ -71,7 +71,7 @@ def live_on_heldout(task: Task, asked: Sequence[Asked], model: LoadedModel, *, i
         Problems: rows without an answer, with one that the metric cannot use, or too long for the model.
     """
     where = "evaluation.live"
-    if not isinstance(task.metric, Metric) or task.metric.reads:
+    if not isinstance(task.metric, Metric) or task.metric.reads or task.metric.reads_documents:
         raise ConfigError(
             f"the metric {metric_name(task.metric)!r} needs more than a held-out row's prompt and answer",
             where=where, remedy="evaluation.live_rows: task asks the task file's own rows",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from etude.data.render import Renderer
 from etude.errors import ModelError
-from etude.evaluation.answers import Question, Told, judged, usable_prompts
-from etude.evaluation.items import context_tokens, item_id, shown
+from etude.evaluation.answers import Told, judged, question, usable_prompts
+from etude.evaluation.items import context_tokens
 from etude.evaluation.metrics.base import Metric
 from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task
@@ -45,7 +45,7 @@ def questions_of(task: Task) -> Questions:
 def report_of(asked: Questions, told: Sequence[Told], name: str, *, seconds: float) -> Report:
     """The report on the answers, under that name; `seconds` is what all of them took."""
     questions = [
-        Question(item_id(prompt, asked.task), shown(prompt.messages), (), reference, prompt.group)
+        question(prompt, asked.task, reference)
         for prompt, reference in zip(asked.prompts, asked.references, strict=True)
     ]
     report = judged(name, asked.task, asked.metric, questions, told, seconds=seconds)

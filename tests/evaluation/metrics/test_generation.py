@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from etude.evaluation.metrics.number import Number, last_number
 from etude.evaluation.metrics.refusal import Refusal, is_refusal
 from etude.evaluation.metrics.spans import SpanF1
 from etude.evaluation.metrics.style import Style, num_syllables, reading_grade
+from etude.records import Document
 from tests.toy import toy_tokenizer
 
 
@@ -166,6 +168,22 @@ def test_an_answer_is_held_against_its_context() -> None:
     assert metric.score("It is.", context).scores == {
         "grounded": 1.0, "content_overlap": 1.0, "trigram_overlap": 1.0, "says_something": 0.0,
     }  # fmt: skip
+
+
+def test_documents_are_the_context_and_distractors_support_nothing() -> None:
+    bridge = Document("It opened in 1932 and spans 503 metres.", title="The harbour bridge", relevant=True)
+    tower = Document("The tower opened in 1889 and is made of iron.", relevant=False)
+    said = ("The harbour bridge spans 503 metres. It is made of iron.", "The tower opened in 1889.")
+    said = (*said, "Nobody knows.", "It is.")
+    asked = [Answered("", answer, "an answer that does not count", (tower, bridge)) for answer in said]
+    one, other, neither, nothing = Grounded().scores(asked)
+    assert (one.scores["grounded"], one.scores["on_distractors"]) == (0.5, 0.5)
+    assert one.details["on_distractors"] == [{"sentence": "It is made of iron.", "document": 1}]
+    assert (other.scores["grounded"], other.scores["on_distractors"]) == (0, 1)
+    assert (neither.scores["grounded"], neither.scores["on_distractors"]) == (0, 0)
+    assert (nothing.scores["grounded"], nothing.scores["on_distractors"]) == (1, 0)
+    unmarked = [replace(one, documents=tuple(replace(held, relevant=None) for held in one.documents)) for one in asked]
+    assert [scored.scores["grounded"] for scored in Grounded().scores(unmarked)] == [1, 1, 0, 1]
 
 
 def test_style_rules() -> None:

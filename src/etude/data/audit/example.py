@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from etude.data.inputs import Row
-from etude.records import Conversation, Exchange, Judged, Message, Origin, Preference, Prompt, Record, Text
+from etude.records import Conversation, Judged, Message, Origin, Preference, Prompt, Record, Text
 
 UNSAID = ("system", "developer", "assistant")
 
@@ -47,7 +47,7 @@ def example(record: Record, columns: Mapping[str, object]) -> Example:
             rejected = None
         case Preference():
             question, answer, rejected = _asked(record.prompt), _said(record.chosen), _said(record.rejected)
-        case Judged() | Exchange():
+        case Judged():
             question, answer, rejected = _asked(record.prompt), _said(record.answer), None
         case Prompt():
             question, answer, rejected = _asked(record.messages), record.reference or "", None
@@ -80,7 +80,7 @@ def _texts(record: Record) -> tuple[str, ...]:
             parts = (record.messages,)
         case Preference():
             parts = (record.prompt, record.chosen, record.rejected)
-        case Judged() | Exchange():
+        case Judged():
             parts = (record.prompt, record.answer)
         case Prompt():
             return (*_written(record.messages), record.reference or "")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from etude.records import Conversation, Judged, Message, Preference, Prompt, Record
+from etude.records import Context, Conversation, Judged, Message, Preference, Prompt, Record
 
 if TYPE_CHECKING:
     from etude.data.inputs import Row
@@ -57,15 +57,18 @@ def _sides(record: Record) -> tuple[str, tuple[str, ...]] | None:
     match record:
         case Conversation():
             last = max(at for at, message in enumerate(record.messages) if message.role == "assistant")
-            asked = _asked(record.messages[:last]) if record.context is None else record.context.question
-            return asked, (record.messages[last].text,)
+            return _question(record.messages[:last], record.context), (record.messages[last].text,)
         case Preference():
             return _asked(record.prompt), (record.chosen[-1].text, record.rejected[-1].text)
         case Judged():
             return _asked(record.prompt), (record.answer[-1].text,)
         case Prompt():
-            return _asked(record.messages), (record.reference or "",)
+            return _question(record.messages, record.context), (record.reference or "",)
     return None
+
+
+def _question(messages: tuple[Message, ...], context: Context | None) -> str:
+    return _asked(messages) if context is None else context.question
 
 
 def _asked(messages: tuple[Message, ...]) -> str:

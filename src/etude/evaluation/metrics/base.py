@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+from etude.records import Document
+
 Asks = Literal["answers", "texts", "pairs", "choices"]
 """What a model does for a metric: answer prompts, say how likely texts are, or which of two or several answers is."""
 Problem = tuple[int | None, str]
@@ -24,6 +26,8 @@ class Answered:
     answer: str
     reference: str
     """Empty where the row has none; where a metric `reads` columns of its own, those as a JSON object."""
+    documents: tuple[Document, ...] = ()
+    """What the prompt gives to answer from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Kind:
     asks: ClassVar[Asks]
     reads: ClassVar[tuple[str, ...]] = ()
     """Columns of a row that together are its reference, as a JSON object; none: the row's answer is the reference."""
+    reads_documents: ClassVar[bool] = False
+    """Whether a row's documents, where it has them, are what its answer is held against, in place of a reference."""
 
     def problems(self) -> list[tuple[str, str]]:
         """(setting, what is wrong with it) for every setting out of range."""

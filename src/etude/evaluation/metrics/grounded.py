@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from etude.data.context import shown
 from etude.evaluation.metrics.base import Answered, Metric, Problem, Scored
 from etude.evaluation.metrics.judge import judge_beside, judge_settings
 from etude.evaluation.metrics.words import sentences, words
@@ -30,17 +31,19 @@ RUBRIC = (
     "The reference is a text that the answer must rest on. Judge only whether everything that the answer claims is "
     "supported by that text: the best grade where all of it is, the worst where none is or where it contradicts it."
 )
+NO_TEXT = "(There is no such text.)"
 _NUMBER = re.compile(r"\d")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grounded(Metric):
-    """The share of an answer's sentences that the context supports; the reference is the context.
+    """The share of an answer's sentences that the context supports.
 
-    A sentence is supported where so many of its content words, and all of its numbers, stand in the context. Words are
-    compared as they are written, so a paraphrase counts less than it should and a contradiction in the same words is
-    not seen: read it as a change between two models, not as truth. An answer without content claims nothing and counts
-    as supported; `says_something` tells those apart.
+    The context is the row's documents but for its distractors, where it has documents, else its reference. A sentence
+    is supported where so many of its content words, and all of its numbers, stand in the context. Words are compared as
+    they are written, so a paraphrase counts less than it should and a contradiction in the same words is not seen: read
+    it as a change between two models, not as truth. An answer without content claims nothing and counts as supported;
+    `says_something` tells those apart. `on_distractors` is the share of sentences that a distractor alone supports.
     """
 
     support: float = 0.7
@@ -49,6 +52,7 @@ class Grounded(Metric):
     """Another model that grades the same beside the words, as `grounded_by_judge` (its `rubric` is not used)."""
 
     primary: ClassVar[str] = "grounded"
+    reads_documents: ClassVar[bool] = True
 
     def problems(self) -> list[tuple[str, str]]:
         found = [] if self.judge is None else [(f"judge.{name}", says) for name, says in self.judge.problems()]
@@ -66,13 +70,18 @@ class Grounded(Metric):
 
     def scores(self, answered: Sequence[Answered]) -> list[Scored]:
         """By words, and by the judge if there is one. Raises EtudeError: it cannot be asked, or says nothing."""
-        found = [self.score(one.answer, one.reference) for one in answered]
+        contexts = [_context(one) for one in answered]
+        found = [self.score(one.answer, context) for one, context in zip(answered, contexts, strict=True)]
+        if any(one.documents for one in answered):
+            found = [self._beside(one, scored) for one, scored in zip(answered, found, strict=True)]
         if self.judge is None:
             return found
         from etude.evaluation.judging import open_judge, refuse_silence, written
 
         judge = open_judge(replace(self.judge, rubric=RUBRIC))
-        grades = judge([written(one.prompt, one.answer, one.reference) for one in answered])
+        grades = judge(
+            [written(one.prompt, one.answer, held or NO_TEXT) for one, held in zip(answered, contexts, strict=True)]
+        )
         refuse_silence(judge, grades)
         return [
             Scored({**one.scores, "grounded_by_judge": grade}, one.details)
@@ -99,6 +108,22 @@ class Grounded(Metric):
         }
         return Scored(scores, {"unsupported": unsupported})
 
+    def _beside(self, one: Answered, scored: Scored) -> Scored:
+        """The same, and which of the sentences without support a distractor supports; `document` counts from 1."""
+        distractors = {
+            number: set(words(shown(held)))
+            for number, held in enumerate(one.documents, start=1)
+            if held.relevant is False
+        }
+        found = []
+        for sentence in scored.details["unsupported"]:
+            content = content_words(sentence)
+            on = next((number for number, known in distractors.items() if self._supported(content, known)), None)
+            found += [] if on is None else [{"sentence": sentence, "document": on}]
+        claims = sum(bool(content_words(sentence)) for sentence in sentences(one.answer))
+        scores = {**scored.scores, "on_distractors": len(found) / claims if claims else 0.0}
+        return Scored(scores, {**scored.details, "on_distractors": found})
+
     def _supported(self, content: Sequence[str], known: set[str]) -> bool:
         share = sum(word in known for word in content) / len(content)
         return share >= self.support and all(word in known for word in content if _NUMBER.search(word))
@@ -107,6 +132,13 @@ class Grounded(Metric):
 def content_words(text: str) -> list[str]:
     """The words that carry what a sentence says."""
     return [word for word in words(text) if word not in FUNCTION_WORDS]
+
+
+def _context(one: Answered) -> str:
+    """What may support the answer."""
+    if not one.documents:
+        return one.reference
+    return "\n\n".join(shown(held) for held in one.documents if held.relevant is not False)
 
 
 def _triples(held: Sequence[str]) -> list[tuple[str, str, str]]:
