@@ -27,6 +27,8 @@ PAGE = 32
 COLUMNS = 16
 """Most query heads of one key head."""
 MAX_HEAD = 256
+MIN_HEAD = 8
+"""Numbers of a head that are worked on together."""
 RANK_STEP = 32
 """Ranks are padded to this: what one step of a tile product takes."""
 GROWING_ROTATIONS = frozenset({"dynamic", "longrope"})
@@ -105,7 +107,7 @@ class PagedModel:
             and types | {base.norm.weight.dtype, base.embed_tokens.weight.dtype} == {head.weight.dtype}
             and heads.query % heads.key == 0
             and heads.query <= COLUMNS * heads.key
-            and heads.size <= MAX_HEAD
+            and MIN_HEAD <= heads.size <= MAX_HEAD
             and set(norms) == {float(base.norm.variance_epsilon)}
             and base.rotary_emb.rope_type not in GROWING_ROTATIONS
             and num_positions <= min(windows, default=num_positions)
@@ -153,7 +155,8 @@ class PagedModel:
         widest = max(self._hidden, self._heads.query * self._heads.size, self._intermediate)
         columns = (self._hidden, widest, self._heads.width, 2 * self._intermediate, self._max_rank)
         numbers = [torch.empty(num_tokens, size, dtype=self.dtype) for size in columns]
-        packed = torch.empty((num_tokens + 15) // 16 * 16, (widest + self._max_rank) // 2 + 1, dtype=torch.int32)
+        words = (widest + self._max_rank) * self.dtype.itemsize // 4 + 1
+        packed = torch.empty((num_tokens + 31) // 32 * 32, words, dtype=torch.int32)
         self._scratch = (torch.arange(num_tokens), *numbers, packed)
 
 

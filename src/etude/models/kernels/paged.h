@@ -36,7 +36,7 @@ typedef struct {
     const int64_t *position, *first, *num_pages, *last, *page, *filled, *site;
     const int64_t *every; /* 0 ... T - 1 */
     void *spare, *h, *z, *wide, *low; /* room for [T, E], [T, max(E, H D, I)], [T, W], [T, 2I], [T, R] */
-    uint32_t *packed; /* room for [T + 15, I + R] pairs */
+    uint32_t *packed; /* room for [T + 31, I + R] numbers, in 16 bits as pairs */
     void *logits; /* [S, V] */
 } reading;
 
@@ -59,9 +59,26 @@ typedef struct {
 #else
 #define LANES 8
 #endif
+#define STRIP (2 * LANES) /* rows of float32 that are multiplied together */
+#define OUTPUTS 6 /* with so many outputs: 12 sums of LANES, which 16 registers hold beside what is multiplied */
+#define FEWEST_IN_STRIPS 9 /* fewer rows are multiplied as they lie */
+#define STRIPS_BYTES (256 << 10) /* half of a second-level cache */
 typedef float lanes __attribute__((vector_size(4 * LANES)));
+#define VECTORS_OF_COLUMNS (COLUMNS / LANES)
+#define AT_ONCE (8 / VECTORS_OF_COLUMNS) /* keys or dimensions, so that eight sums are in registers */
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t half_words __attribute__((vector_size(2 * LANES)));
+
+static inline lanes load_floats(const float *from) { lanes all; memcpy(&all, from, sizeof all); return all; }
+
+/* Columns from `first` on, so many vectors of them. */
+typedef struct { int64_t first; int vectors; } span;
+
+/* The least that holds the columns of group g, of several groups of `width` columns; of one group all. */
+static inline span span_of(int64_t groups, int64_t g, int64_t width) {
+    const int64_t first = g * width < COLUMNS - LANES ? g * width : COLUMNS - LANES;
+    return groups == 1 || width > LANES ? (span){0, VECTORS_OF_COLUMNS} : (span){first, 1};
+}
 
 /* How many leading pages these tokens share, as far as each has so many; `longest` has the most. */
 static int64_t pages_in_common(const reading *now, const int64_t *token, int64_t num, int64_t *longest) {

@@ -115,6 +115,64 @@ static void NAME(plain_product)(const product *p, const REAL *x, const REAL *low
     }
 }
 
+#if !TILED_TYPE
+/* x [M, n] in strips of STRIP rows, each [n][STRIP], with zeros beyond the last row. */
+static void NAME(pack_strips)(const REAL *x, REAL *packed, int64_t M, int64_t n) {
+    const int64_t strips = (M + STRIP - 1) / STRIP;
+#pragma omp for schedule(static)
+    for (int64_t at = 0; at < strips * n; at++) {
+        const int64_t first = at / n * STRIP, k = at % n;
+        for (int64_t i = 0; i < STRIP; i++) packed[at * STRIP + i] = first + i < M ? x[(first + i) * n + k] : 0.0f;
+    }
+}
+
+/* sums[i] += w[i] . the rows of a strip, over n numbers for OUTPUTS outputs; what lies beyond the last is the last. */
+static inline __attribute__((always_inline)) void NAME(add_strip)(const REAL *w, const REAL *strip, int64_t n,
+                                                                  int64_t last_w, lanes sums[OUTPUTS][2]) {
+    const REAL *ws[OUTPUTS];
+    lanes part[OUTPUTS][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < OUTPUTS; i++) ws[i] = w + (i < last_w ? i : last_w) * n;
+    memset(part, 0, sizeof part);
+    for (int64_t k = 0; k < n; k++) {
+        const lanes a = NAME(load_lanes)(strip + k * STRIP), b = NAME(load_lanes)(strip + k * STRIP + LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < OUTPUTS; i++) part[i][0] += ws[i][k] * a, part[i][1] += ws[i][k] * b;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < OUTPUTS; i++) sums[i][0] += part[i][0], sums[i][1] += part[i][1];
+}
+
+/* plain_product for many rows, laid out in strips: OUTPUTS * STRIP sums stay in registers. Strips are taken as many at a
+ * time as the second-level cache holds. */
+static void NAME(strip_product)(const product *p, const REAL *strips, const REAL *low, const REAL *residual, REAL *y,
+                                int64_t M) {
+    const int64_t I = p->inputs, O = p->outputs, R = low ? p->rank : 0;
+    const REAL *bias = p->bias;
+    const int64_t held = STRIPS_BYTES / (I * STRIP * (int64_t)sizeof(REAL)), at_once = (held > 1 ? held : 1) * STRIP;
+    for (int64_t from = 0; from < M; from += at_once) {
+        const int64_t to = from + at_once < M ? from + at_once : M;
+#pragma omp for schedule(static) nowait
+        for (int64_t o = 0; o < O; o += OUTPUTS) {
+            const REAL *w = (const REAL *)p->weight + o * I, *high = (const REAL *)p->high + o * R;
+            if (o + 2 * OUTPUTS <= O) fetch(w + OUTPUTS * I, OUTPUTS * I * (int64_t)sizeof(REAL));
+            for (int64_t m = from; m < to; m += STRIP) {
+                union { lanes both[OUTPUTS][2]; float of[OUTPUTS][STRIP]; } sums;
+                memset(&sums, 0, sizeof sums);
+                NAME(add_strip)(w, strips + m * I, I, O - o - 1, sums.both);
+                if (R) NAME(add_strip)(high, low + m * R, R, O - o - 1, sums.both);
+                for (int64_t j = 0; j < STRIP && m + j < M; j++)
+                    for (int64_t i = 0; i < OUTPUTS && o + i < O; i++) {
+                        const int64_t at = (m + j) * O + o + i;
+                        y[at] = sums.of[i][j] + (bias ? bias[o + i] : 0.0f) + (residual ? residual[at] : 0.0f);
+                    }
+            }
+        }
+    }
+#pragma omp barrier
+}
+#endif
+
 /* y [M, O] = the product of x [M, I] + residual, which must not be y. */
 static void NAME(linear)(const product *p, const REAL *x, const REAL *residual, REAL *y, int64_t M,
                          const reading *now) {
@@ -129,6 +187,18 @@ static void NAME(linear)(const product *p, const REAL *x, const REAL *residual, 
             tiles_pack(low, packed_low, M, p->rank);
         }
         tiles_product(p, packed, low ? packed_low : NULL, residual, y, M);
+        return;
+    }
+#endif
+#if !TILED_TYPE
+    if (M >= FEWEST_IN_STRIPS) {
+        float *strips = (float *)now->packed, *low_strips = strips + (M + STRIP - 1) / STRIP * STRIP * p->inputs;
+        NAME(pack_strips)(x, strips, M, p->inputs);
+        if (low) {
+            NAME(strip_product)(&thin, strips, NULL, NULL, low, M);
+            NAME(pack_strips)(low, low_strips, M, p->rank);
+        }
+        NAME(strip_product)(p, strips, low ? low_strips : NULL, residual, y, M);
         return;
     }
 #endif
@@ -181,27 +251,63 @@ static void NAME(load_queries)(const REAL *const *query, columns *my, int64_t D)
         for (int c = 0; c < COLUMNS; c++) ((float *)&my->query[d])[c] = LOAD(query[c][d]);
 }
 
-/* score [PAGE, COLUMNS] of a page's keys [PAGE, D]. */
-static inline void NAME(page_scores)(const REAL *keys, const columns *my, float (*score)[COLUMNS], int64_t D) {
+static inline __attribute__((always_inline)) void NAME(span_scores)(const REAL *keys, const columns *my,
+                                                                    float (*score)[COLUMNS], int64_t D, int64_t first,
+                                                                    const int vectors) {
+    for (int64_t n = 0; n < PAGE; n += AT_ONCE) {
+        lanes dot[AT_ONCE][VECTORS_OF_COLUMNS];
+        memset(dot, 0, sizeof dot);
+        for (int64_t d = 0; d < D; d++) {
+            const float *query = (const float *)&my->query[d] + first;
+            const lanes a = load_floats(query), b = vectors > 1 ? load_floats(query + LANES) : a;
+#pragma GCC unroll 8
+            for (int i = 0; i < AT_ONCE; i++) {
+                const float key = LOAD(keys[(n + i) * D + d]);
+                dot[i][0] += a * key;
+                if (vectors > 1) dot[i][VECTORS_OF_COLUMNS - 1] += b * key;
+            }
+        }
+        for (int i = 0; i < AT_ONCE; i++) memcpy(score[n + i] + first, dot[i], sizeof(lanes) * (size_t)vectors);
+    }
+}
+
+/* score [PAGE, COLUMNS] of a page's keys [PAGE, D], of some columns at least. */
+static inline void NAME(page_scores)(const REAL *keys, const columns *my, float (*score)[COLUMNS], int64_t D, span of) {
 #if TILES && TILED_TYPE
     if (tiles_attend(D)) {
         tiles_scores(keys, my->packed, score, D);
         return;
     }
 #endif
-    for (int64_t n = 0; n < PAGE; n += 8) {
-        line dot[8];
-        memset(dot, 0, sizeof dot);
-        for (int64_t d = 0; d < D; d++)
+    if (of.vectors == 1) NAME(span_scores)(keys, my, score, D, of.first, 1);
+    else NAME(span_scores)(keys, my, score, D, of.first, VECTORS_OF_COLUMNS);
+}
+
+static inline __attribute__((always_inline)) void NAME(span_mix)(const REAL *const *values, const float (*weight)[COLUMNS],
+                                                                 float (*mixed)[COLUMNS], int64_t num, int64_t D,
+                                                                 int64_t first, const int vectors) {
+    for (int64_t next = 0; next < D; next += AT_ONCE) {
+        const int64_t d = next + AT_ONCE <= D ? next : D - AT_ONCE; /* the last ones may be computed twice */
+        lanes sum[AT_ONCE][VECTORS_OF_COLUMNS];
+        memset(sum, 0, sizeof sum);
+        for (int64_t n = 0; n < num * PAGE; n++) {
+            const REAL *value = values[n / PAGE] + d * PAGE + n % PAGE;
+            const lanes a = load_floats(weight[n] + first), b = vectors > 1 ? load_floats(weight[n] + first + LANES) : a;
 #pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) dot[i] += my->query[d] * LOAD(keys[(n + i) * D + d]);
-        memcpy(score[n], dot, sizeof dot);
+            for (int i = 0; i < AT_ONCE; i++) {
+                const float x = LOAD(value[i * PAGE]);
+                sum[i][0] += a * x;
+                if (vectors > 1) sum[i][VECTORS_OF_COLUMNS - 1] += b * x;
+            }
+        }
+        for (int i = 0; i < AT_ONCE; i++) memcpy(mixed[d + i] + first, sum[i], sizeof(lanes) * (size_t)vectors);
     }
 }
 
-/* mixed [D, COLUMNS] of the values [D, PAGE] of some pages, weighted. */
+/* mixed [D, COLUMNS] of the values [D, PAGE] of some pages, weighted, of some columns at least. */
 static inline void NAME(mix_pages)(const REAL *const *values, const float (*weight)[COLUMNS],
-                                   const uint32_t (*packed)[COLUMNS], float (*mixed)[COLUMNS], int64_t num, int64_t D) {
+                                   const uint32_t (*packed)[COLUMNS], float (*mixed)[COLUMNS], int64_t num, int64_t D,
+                                   span of) {
 #if TILES && TILED_TYPE
     if (tiles_attend(D)) {
         tiles_mix(values, packed, mixed, num, D);
@@ -209,17 +315,8 @@ static inline void NAME(mix_pages)(const REAL *const *values, const float (*weig
     }
 #endif
     (void)packed;
-    for (int64_t d = 0; d < D; d += 2) {
-        line sum[2][4];
-        memset(sum, 0, sizeof sum);
-        for (int64_t n = 0; n < num * PAGE; n += 4)
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) {
-                const REAL *value = values[n / PAGE] + (d + i / 4) * PAGE + n % PAGE + i % 4;
-                sum[i / 4][i % 4] += *(const line *)weight[n + i % 4] * LOAD(*value);
-            }
-        for (int i = 0; i < 2; i++) *(line *)mixed[d + i] = sum[i][0] + sum[i][1] + sum[i][2] + sum[i][3];
-    }
+    if (of.vectors == 1) NAME(span_mix)(values, weight, mixed, num, D, of.first, 1);
+    else NAME(span_mix)(values, weight, mixed, num, D, of.first, VECTORS_OF_COLUMNS);
 }
 
 /* Adds up to RUN pages of each group of columns to what they have seen; column c sees seen[p][c] tokens of page p. One
@@ -236,7 +333,7 @@ static void NAME(see_pages)(columns *my, const REAL *keys[COLUMNS][RUN], const i
         for (int64_t p = 0; g + 1 < groups && p < sees[g + 1]; p++) fetch(keys[g + 1][p], bytes);
         for (int64_t p = 0; p < sees[g]; p++) {
             fetch(keys[g][p] + offset, bytes);
-            NAME(page_scores)(keys[g][p], my, groups == 1 ? score + p * PAGE : own, D);
+            NAME(page_scores)(keys[g][p], my, groups == 1 ? score + p * PAGE : own, D, span_of(groups, g, width));
             if (groups > 1) copy_columns(own, score + p * PAGE, PAGE, g * width, (g + 1) * width);
         }
     }
@@ -261,7 +358,7 @@ static void NAME(see_pages)(columns *my, const REAL *keys[COLUMNS][RUN], const i
     for (int64_t g = 0; g < groups; g++) {
         const REAL *values[RUN];
         for (int64_t p = 0; p < sees[g]; p++) values[p] = keys[g][p] + offset;
-        NAME(mix_pages)(values, score, packed, groups == 1 ? mixed : own, sees[g], D);
+        NAME(mix_pages)(values, score, packed, groups == 1 ? mixed : own, sees[g], D, span_of(groups, g, width));
         if (groups > 1) copy_columns(own, mixed, D, g * width, (g + 1) * width);
     }
     for (int c = 0; c < COLUMNS; c++) {
