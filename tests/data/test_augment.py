@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from etude.data.audit.vectors import learned
 from etude.data.augment import Augment
 from etude.data.augmentation.noise import noised
 from etude.data.augmentation.paraphrase import paraphrased
@@ -220,9 +221,14 @@ def test_what_is_asked_as_before_keeps_its_label_whatever_the_classifiers_think_
     learning = Learning(seed=0)
     for row in given:
         learning.take(row)
-    same = learning.finish(None)
-    assert [one.name for one in same.outcomes] == ["answer"]
-    assert same.verdicts([(row.origin, row) for row in given]) == [None] * len(given)
+    words, _ = learned([row["prompt"] for row in rows])
+    other = given[1].changed({"prompt": "Where is the refund that I paid for?", "completion": "parcel"})
+    for embed in (None, lambda texts: words.vectors(texts).toarray()):
+        same = learning.finish(embed)
+        assert [one.name for one in same.outcomes] == ["answer"]
+        assert same.verdicts([(row.origin, row) for row in given]) == [None] * len(given)
+        [(reason, facts)] = same.verdicts([(given[1].origin, other)])
+        assert (reason, facts["label"], facts["found"]) == ("another label", "parcel", "refund")
 
 
 def test_settings_for_models_are_refused_where_none_writes():

@@ -48,6 +48,11 @@ class Limits:
     most_cost: float | None = None
 
 
+def is_endpoint(name: str) -> bool:
+    """Whether that is the file of an endpoint's settings, and not a model on this machine."""
+    return Path(name).suffix.lower() in SETTINGS_FILES
+
+
 def open_writer(name: str, cache: Path, drawing: Drawing, limits: Limits | None = None) -> Writer:
     """Whoever goes by that name; answers are kept in `cache`, unless an endpoint's file names another folder.
 
@@ -55,7 +60,7 @@ def open_writer(name: str, cache: Path, drawing: Drawing, limits: Limits | None 
         EtudeError: nobody does, or settings are out of range, or limits are given for a local model.
     """
     given = {name: value for name, value in vars(limits or Limits()).items() if value is not None}
-    if Path(name).suffix.lower() in SETTINGS_FILES:
+    if is_endpoint(name):
         return _endpoint(name, cache, drawing, given)
     if given:
         flags = ", ".join(f"--{one.replace('_', '-')}" for one in given)
@@ -68,8 +73,7 @@ def open_writer(name: str, cache: Path, drawing: Drawing, limits: Limits | None 
 def open_judge(name: str, cache: Path) -> Writer:
     """Whoever goes by that name, to judge: one on this machine gives its likeliest answer, an endpoint is asked as its
     file says. Raises EtudeError as `open_writer` does."""
-    is_endpoint = Path(name).suffix.lower() in SETTINGS_FILES
-    return open_writer(name, cache, Drawing() if is_endpoint else Drawing(temperature=0.0))
+    return open_writer(name, cache, Drawing() if is_endpoint(name) else Drawing(temperature=0.0))
 
 
 def _endpoint(name: str, cache: Path, drawing: Drawing, limits: dict[str, int | float]) -> EndpointWriter:

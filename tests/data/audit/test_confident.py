@@ -89,3 +89,6 @@ def test_texts_are_weighed_by_what_others_taught() -> None:
     words, vectors = learned(texts)
     assert abs(words.vectors(texts[:2]) - vectors[:2]).max() < 1e-6
     assert abs(words.vectors(["a word that none of them has"])).sum() == 0
+    few, _ = learned(texts, most=2)
+    assert set(few.kept_D) < set(words.kept_D)
+    assert few.weights_D.max() == words.weights_D.min(), "the commonest"

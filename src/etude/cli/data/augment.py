@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.cli.data.files import add_step, is_unfinished, perform, settings_of
+from etude.cli.data.files import add_step, is_unfinished, perform, quiet_where_local, settings_of
 from etude.data.augment import BY_MODEL, Augment
 from etude.errors import EtudeError, Problems
 
@@ -29,8 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Augment, say how many rows each method made, and measure what they do if that is asked for."""
     chosen = settings_of(arguments, Augment)
-    asked = _asked(arguments, chosen)
     runs = None if arguments.measure is None else _runs(arguments)
+    asked = _asked(arguments, chosen)
     embed = None
     if chosen.embedder is not None:
         from etude.cli.data.audit import embedder
@@ -57,6 +57,7 @@ def _asked(arguments: Namespace, chosen: Augment) -> Asked | None:
     from etude.cycle.asking import Drawing, open_judge, open_writer
     from etude.data.synthesis.asking import Asked
 
+    quiet_where_local(arguments.model, arguments.judge)
     cache = Path(f"{arguments.output}.answers")
     judge = None if arguments.judge is None else open_judge(arguments.judge, cache)
     return Asked(open_writer(arguments.model, cache, Drawing(seed=chosen.seed)), judge)

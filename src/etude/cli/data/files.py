@@ -143,6 +143,16 @@ def is_unfinished(output: Path, chosen: Options, note: str) -> bool:
     return finished is False and settings == json.loads(json.dumps(asdict(chosen)))
 
 
+def quiet_where_local(*names: str | None) -> None:
+    """Silences the model library if one of those who are asked is a model on this machine; without one it is not even
+    loaded."""
+    from etude.cli.terminal import quiet_libraries
+    from etude.cycle.asking import is_endpoint
+
+    if any(name is not None and not is_endpoint(name) for name in names):
+        quiet_libraries()
+
+
 def command_line() -> list[str]:
     """As it was typed."""
     return ["etude", *sys.argv[1:]]

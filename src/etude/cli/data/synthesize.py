@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etude.cli.data.files import add_step, is_unfinished, perform, settings_of
+from etude.cli.data.files import add_step, is_unfinished, perform, quiet_where_local, settings_of
 from etude.data.synthesize import Synthesize
 from etude.errors import EtudeError, Problems
 
@@ -107,6 +107,7 @@ def _asked(arguments: Namespace, chosen: Synthesize) -> Asked:
     from etude.cycle.asking import Drawing, Limits, open_judge, open_writer, reward_of
     from etude.data.synthesis.asking import Asked
 
+    quiet_where_local(arguments.model, arguments.judge, arguments.reward)
     cache = Path(f"{arguments.output}.answers")
     drawing = Drawing(temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=chosen.seed)
     limits = Limits(

@@ -62,13 +62,16 @@ class Words:
         return (sparse.diags(1 / np.maximum(lengths, 1e-9)) @ made).tocsr().astype(np.float32)
 
 
-def learned(texts: Sequence[str]) -> tuple[Words, Any]:
-    """What counts in these texts, and their own vectors (TF-IDF, logarithmic)."""
+def learned(texts: Sequence[str], *, most: int | None = None) -> tuple[Words, Any]:
+    """What counts in these texts, at most so many features (the commonest), and the texts' own vectors (TF-IDF,
+    logarithmic)."""
     import numpy as np
 
     counts = _counted(texts)
     texts_with = np.bincount(counts.indices, minlength=BUCKETS)
     kept = np.flatnonzero((texts_with >= 2) & (texts_with < len(texts)))
+    if most is not None and len(kept) > most:
+        kept = np.sort(kept[np.argsort(-texts_with[kept], kind="stable")[:most]])
     words = Words(kept, np.log(len(texts) / np.maximum(1, texts_with[kept])))
     return words, words._weighed(counts)
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20_000
 """Given rows that the classifiers learn from, drawn evenly."""
+MOST_FEATURES = 100_000
+"""Words and pieces of words that they see: their weights are held for every fold and label."""
 MOST_LABELS = 300
 MOST_OUTCOMES = 4
 TIMES = 10
@@ -65,7 +67,7 @@ class Learning:
         if embed is not None:
             vectors, into = embed(asked), embed
         else:
-            words, vectors = learned(asked)
+            words, vectors = learned(asked, most=MOST_FEATURES)
             into = words.vectors
         made = [_outcome(name, found, sample, vectors, self.seed) for name, found in known]
         clear = tuple(one for one in made if one.checked.is_conclusive)
