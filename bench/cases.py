@@ -151,7 +151,7 @@ LLAMAFACTORY = Case(
     environment="llamafactory",
     settings={"attention": "disabled", "samples_per_pass": None, "gradient_checkpointing": False},
 )
-GENERATE: Mapping[str, Any] = {"dtype": "bfloat16", "attention": "sdpa", "cache": "static"}
+GENERATE: Mapping[str, Any] = {"dtype": TRL["dtype"], "attention": "sdpa", "cache": "static"}
 SAMPLE_32 = Case(
     name="sample-32",
     says="64 new tokens for each of 32 prompts, greedy",
