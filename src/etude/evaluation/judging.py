@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.data.read import read
-from etude.errors import DataError, EtudeError
+from etude.errors import DataError, EtudeError, RunError
 from etude.evaluation.intervals import mean_interval
 from etude.records import Message, Preference
+from etude.runs.directory import is_run, open_run
 from etude.sampling.rewards.judge import Ask, Judge, ask_of, asked_here
 from etude.sampling.rewards.mixture import Written
 
@@ -102,16 +103,30 @@ def _local(name: str, max_new_tokens: int) -> Ask:
     return asked_here(_opened(name), max_new_tokens)
 
 
+def _weights(place: Path) -> Path:
+    """Where the judge's weights lie: of a run its adapter's or its model's folder.
+
+    Raises:
+        RunError: the run has none yet.
+    """
+    if not is_run(place):
+        return place
+    run = open_run(place)
+    if run.weights is None:
+        raise RunError(f"has no weights yet (it is {run.state}), so it cannot judge", where=str(place))
+    return run.weights
+
+
 @lru_cache(maxsize=1)
 def _opened(name: str) -> Subject:
-    """A model, or an adapter's folder (of a run: its `adapter`); kept, for the tuned model has the same judge."""
+    """A model, an adapter's folder or a run's; kept, for the tuned model has the same judge."""
     from etude.models.load import load
     from etude.models.options import ModelOptions
     from etude.techniques import adapter_files
     from etude.techniques.policy import attach_adapter, technique_in
 
-    folder = Path(name)
+    folder = _weights(Path(name))
     if not (folder / "adapter_config.json").is_file():
-        return load(ModelOptions(name=name))
+        return load(ModelOptions(name=str(folder) if is_run(Path(name)) else name))
     base = str(adapter_files.read_config(folder)["base_model_name_or_path"])
     return attach_adapter(folder, load(ModelOptions(name=base), held=technique_in(folder).base_held_as))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from etude.errors import EtudeError, Problems
+from etude.errors import EtudeError, Problems, RunError
 from etude.evaluation.judging import open_judge, refuse_silence, written
 from etude.evaluation.metrics.base import Answered, Metric
 from etude.evaluation.tasks import load_task
+from etude.models.load import load
 from etude.sampling.rewards.options import JudgeOptions
+from etude.techniques.lora import LoRA
+from etude.techniques.policy import attach
 from tests.endpoints.chat_server import Told, chat_server
+from tests.runs.made import make_run
 from tests.toy import toy_module, toy_tokenizer
 
 Messages = list[dict[str, str]]
@@ -146,8 +152,31 @@ def test_a_judge_on_this_machine_is_asked_and_its_babble_is_no_grade(tmp_path: P
     toy_tokenizer().save_pretrained(tmp_path / "judge")
     options = JudgeOptions(model=str(tmp_path / "judge"), max_new_tokens=4)
     judge = open_judge(options)
-    grades = judge([written("Legs of a cat?", "four", None)])
+    question = written("Legs of a cat?", "four", None)
+    grades = judge([question])
     assert math.isnan(grades[0])
     assert "reply cannot be read: " in judge.failures[0]
     with pytest.raises(EtudeError, match="graded none of 1 answers"):
         refuse_silence(judge, grades)
+
+
+def test_a_run_judges_with_what_it_has_learned(tmp_path: Path) -> None:
+    toy_module().save_pretrained(tmp_path / "base")
+    toy_tokenizer().save_pretrained(tmp_path / "base")
+    run = make_run(tmp_path / "runs" / "judge")
+    metric = metric_of(tmp_path, metric="judge", judge={"model": "runs/judge", "max_new_tokens": 6})
+    assert metric.settings()["judge"]["model"] == f"judge {run.manifest().run_id}", "moved runs compare, others do not"
+    with pytest.raises(RunError, match="has no weights yet"):
+        metric.scores([Answered("Legs of a cat?", "four", "")])
+    policy = attach(LoRA(rank=2), load(str(tmp_path / "base")))
+    for weights in policy.trainable.values():
+        torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(1))
+    policy.save(run.adapter)
+
+    def said(model: Path) -> list[str | None]:
+        return open_judge(JudgeOptions(model=str(model), max_new_tokens=6)).ask(["Legs of a cat?"])
+
+    assert said(run.path) == said(run.adapter) != said(tmp_path / "base")
+    whole = make_run(tmp_path / "runs" / "whole")
+    shutil.copytree(tmp_path / "base", whole.model)
+    assert said(whole.path) == said(tmp_path / "base")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from etude.evaluation.metrics.base import Answered, Metric, Scored, Summary, file_identity, means, plain_settings
+from etude.runs.directory import is_run, open_run
 from etude.sampling.rewards.options import JudgeOptions
 
 
@@ -80,7 +81,9 @@ class Judged(Metric):
 
 def judge_beside(judge: JudgeOptions, folder: Path) -> JudgeOptions:
     """With local paths taken from the folder of the task file."""
-    if judge.model is not None and judge.model.startswith(("./", "../", "~")):
+    if judge.model is not None and (
+        judge.model.startswith(("./", "../", "~")) or is_run(folder / Path(judge.model).expanduser())
+    ):
         return replace(judge, model=str(folder / Path(judge.model).expanduser()))
     if judge.endpoint is not None and judge.endpoint.cache is not None:
         cache = str(folder / Path(judge.endpoint.cache).expanduser())
@@ -94,7 +97,10 @@ def judge_settings(judge: JudgeOptions) -> dict[str, Any]:
     if judge.endpoint is not None:
         held["endpoint"] = {name: held["endpoint"][name] for name in ("url", "model", "max_tokens", "temperature")}
     if judge.model is not None:
-        held["model"] = Path(judge.model).name if Path(judge.model).is_absolute() else judge.model
+        place = Path(judge.model)
+        held["model"] = place.name if place.is_absolute() else judge.model
+        if is_run(place):
+            held["model"] = f"{place.name} {open_run(place).manifest().run_id}"
     return held
 
 
