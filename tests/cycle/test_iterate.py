@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from etude.config import load_run_file
 from etude.cycle.halves import halves_of
+from etude.cycle.proposing import Sources, propose
+from etude.cycle.show import Quiet
+from etude.data.sides import Sides
+from etude.data.synthesis.asking import Asked
+from etude.diagnosis.explanation import load_explanation
+from etude.endpoints.exchange import Ask, NoReply, Reply
 from etude.errors import DataError
+from etude.evaluation.report import Report
 from etude.evaluation.tasks import load_task
 from tests.cycle.conftest import LABELS, Desk, as_jsonl, lines_of, rows
+from tests.cycle.test_synthesize import settings
+from tests.endpoints.chat_server import chat_server
 
 OUT = "runs/toy.iterations"
 
 
 def weakened(desk: Desk) -> None:
-    """Of the fourth label two rows are learned, the others wait in a pool beside rows that nobody needs."""
+    """Of the fourth label two rows are learned, some of the others wait in a pool beside rows that nobody needs."""
     asked, given = rows(108)[60:], rows(48)
     desk.write("eval.jsonl", as_jsonl(asked))
     desk.write("few.jsonl", as_jsonl([row for n, row in enumerate(given) if n % 4 != 3 or n < 8]))
-    desk.write("pool.jsonl", as_jsonl([*given[8:], *rows(60)[48:], *asked[3:12]]))
+    desk.write("pool.jsonl", as_jsonl([*given[8:28], *asked[3:12]]))
     desk.write("all.task.yaml", "name: all\ndata: eval.jsonl\nmetric: label\nmax_new_tokens: 6\n")
     desk.run_file(
         data={"train": "few.jsonl", "holdout": 0.1},
@@ -34,18 +46,84 @@ def weakened(desk: Desk) -> None:
     )
 
 
+def teacher() -> Callable[[list[dict[str, str]]], str]:
+    """Writes what is wanted, an item of the evaluation, a row that is there, another label, and nothing, in turn."""
+    turns = itertools.count()
+    places = itertools.count(1000, 37)
+
+    def says(messages: list[dict[str, str]]) -> str:
+        written = [("jumps 63", "dog"), ("jumps 11", "dog"), ("France jumps", "capital")]
+        turn = next(turns) % 6
+        if turn == 5:
+            return "Gladly!"
+        asked, answer = written[turn] if turn < len(written) else (f"jumps {next(places)}", "dog")
+        return json.dumps({"prompt": asked, "completion": answer})
+
+    return says
+
+
+@dataclass
+class Writes:
+    """Always the same text; notes which answer to the same question was asked for."""
+
+    text: str
+    samples: list[int] = field(default_factory=list)
+    name: str = "a writer"
+    varies: bool = True
+
+    def answers(self, asks: Iterable[Ask]) -> Iterator[Reply | NoReply]:
+        for ask in asks:
+            self.samples.append(ask.sample)
+            yield Reply(self.text, "stop", 0, 0)
+
+    def cost(self, reply: Reply) -> float:
+        return 0.0
+
+
+def _nothing_is_written_twice_nor_in_silence(desk: Desk, out: Path) -> None:
+    explanation = load_explanation(out / "explanation-0.json")
+    report = Report.load(out / "reports" / "all-steering-0.jsonl")
+    data = load_run_file(desk.folder / "toy.yaml").data
+    asked: list[int] = []
+    for iteration, text, says in (
+        (1, "What a nice label!", "none of 10 rows was written: all were left out: 40 no example in the answer"),
+        (2, json.dumps({"prompt": "jumps 7", "completion": "dog"}), "all were left out: 40 copy"),
+        (3, json.dumps({"prompt": "jumps 63", "completion": "dog"}), "all were left out: 40 leak"),
+    ):
+        writer = Writes(text)
+        sources = Sources(None, data, Asked(writer), [Sides("jumps 63", "dog")], 0, iteration)
+        made = propose(
+            explanation, report, sources, Quiet(), budget=12, train=out / "train-0.jsonl", folder=desk.folder
+        )  # fmt: skip
+        assert made.rows == ()
+        assert says in made.notes[0]
+        asked += writer.samples
+    assert len(set(asked)) == len(asked), "each iteration asks for other answers to the same few seeds"
+
+
 def test_a_weak_label_is_found_and_mended_whatever_happens_meanwhile(desk: Desk) -> None:
     weakened(desk)
-    command = ("iterate", "toy.yaml", "--pool", "pool.jsonl", "--rows", "12", "--iterations", "1")
-    done = desk.etude(*command)
+    with chat_server(says=teacher()) as server:
+        model = settings(desk, server, "teacher.yaml")
+        command = ("iterate", "toy.yaml", "--pool", "pool.jsonl", "--model", model, "--rows", "12", "--iterations", "1")
+        done = desk.etude(*command)
     assert done.code == 75, done.words
     assert "a proposal waits for a yes" in done.words
     out = desk.folder / OUT
     proposed = lines_of(out / "proposal-1.jsonl")
+    made = [row for row in proposed if "synthesis" in row]
+    assert len(proposed) - len(made) == 5, "what the pool has comes first"
+    assert made, done.words
+    assert all(row["synthesis"]["model"] == "big" for row in made)
+    assert f"label=dog: {len(made)} of 5 rows written" in done.words
+    for reason in ("answer that no seed has", "no example in the answer", "leak", "known already"):
+        assert reason in done.words
+    assert len({row["messages"][0]["content"] for row in proposed}) == len(proposed)
     assert {row["proposed_for"] for row in proposed} == {"label=dog"}
     assert {row["messages"][1]["content"] for row in proposed} == {"dog"}
     asked = {row["messages"][0]["content"] for row in lines_of(desk.folder / "eval.jsonl")}
     assert not {row["messages"][0]["content"] for row in proposed} & asked  # the pool's leak is not proposed
+    _nothing_is_written_twice_nor_in_silence(desk, out)
     (out / "proposal-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in proposed[1:]), "utf-8")
 
     started = desk.start(*command, "--yes")

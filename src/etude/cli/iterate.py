@@ -66,7 +66,7 @@ def _asked(path: Path, proposal: Proposal) -> bool | None:
     """The person's yes; None where nobody is at the terminal."""
     from etude.cli.terminal import say
 
-    say(f"\nproposed: {len(proposal.rows):,} rows, in {path}")
+    say(f"\nproposed: {len(proposal.rows):,} row{'' if len(proposal.rows) == 1 else 's'}, in {path}")
     for name, number in proposal.by_slice.items():
         say(f"  {number:>5,}  for {name}")
     for row in proposal.rows[:SHOWN]:

@@ -10,6 +10,8 @@ file whole or absent, so the same command goes on wherever it was stopped:
     iteration-K/                 its run
     reports/                     its answers on both parts
     explanation-K.json .html     where it fails
+    made-K-N.jsonl               what a model wrote for one part, with what was left out and a manifest beside it
+    items.jsonl                  what all items ask, so that nothing like them is written
     proposal-K.jsonl             rows to add before iteration K; edit it before saying yes
     accepted-K.json              the yes
     record-K.json                its scores
@@ -326,14 +328,13 @@ def _proposed(work: _Work, number: int, budget: int) -> Proposal:
     asked = None if writer is None else Asked(open_writer(writer, work.out / "answers", Drawing(seed=number)))
     reading = Reading(format=steering.format, columns=steering.columns, need_layout=False)
     items, _ = items_of(open_inputs([steering.data, final.data], reading))
-    sources = Sources(work.options.pool, work.given.data, asked, items, work.options.seed)
+    sources = Sources(work.options.pool, work.given.data, asked, items, work.options.seed, number)
     proposal = propose(
         load_explanation(work.explanation(number - 1)), Report.load(work.report(number - 1, steering)), sources,
         work.show, budget=budget, train=work.train(number - 1), folder=work.out, embed=work.embed,
     )  # fmt: skip
-    for reason, count in proposal.left_out.items():
-        if count:
-            work.show.say(f"pool: {count:,} rows left out: {reason}")
+    for note in proposal.notes:
+        work.show.say(note)
     if proposal.rows:
         write_proposal(proposal, path)
     return proposal

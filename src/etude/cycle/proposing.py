@@ -51,6 +51,9 @@ class Sources:
     items: Sequence[Sides]
     """Everything that is evaluated, both parts; rows that give one away are not proposed."""
     seed: int
+    """What an even sample of a large pool is drawn from."""
+    iteration: int
+    """For which iteration rows are proposed; in each one a model is asked for other ones."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ class Proposal:
     """Rows to add, as JSON values, each with the slice that it is for."""
 
     rows: tuple[Mapping[str, Any], ...]
-    left_out: Mapping[str, int]
-    """Rows of the pool that were passed over, by reason."""
+    notes: tuple[str, ...] = ()
+    """What was passed over and why, and what writing took, in sentences."""
 
     @property
     def by_slice(self) -> dict[str, int]:
@@ -82,15 +85,20 @@ def propose(
     wanted = quotas(explanation.worse, budget)
     known = {_said(json.loads(line)) for line in train.read_text(encoding="utf-8").splitlines()}
     rows: list[Mapping[str, Any]] = []
-    left_out: Counter[str] = Counter()
+    notes: list[str] = []
     lacking = {quota.slice.name: quota.rows for quota in wanted}
     if sources.pool is not None and wanted:
+        left_out: Counter[str] = Counter()
         rows, lacking = _from_pool(wanted, report, sources, known, left_out, embed, show)
+        known.update(map(_said, rows))
+        notes += [f"pool: {count:,} rows left out: {reason}" for reason, count in left_out.items() if count]
     if sources.asked is not None:
-        for quota in wanted:
-            if lacking.get(quota.slice.name) and quota.slice.nearest:
-                rows += _written(quota.slice, lacking[quota.slice.name], explanation, sources, left_out, folder)
-    return Proposal(tuple(rows), dict(left_out))
+        for place, quota in enumerate(wanted):
+            if number := lacking.get(quota.slice.name):
+                output = folder / f"made-{sources.iteration}-{place}.jsonl"
+                new, note = _written(quota.slice, number, explanation, sources, known, output, show)
+                rows, notes = [*rows, *new], [*notes, f"{quota.slice.name}: {note}"]
+    return Proposal(tuple(rows), tuple(notes))
 
 
 def write_proposal(proposal: Proposal, path: Path) -> None:
@@ -113,7 +121,7 @@ def read_proposal(path: Path) -> Proposal:
             wrong.append(f"line {number}: is no row")
     if wrong:
         raise Problems(str(path), wrong)
-    return Proposal(tuple(rows), {})
+    return Proposal(tuple(rows))
 
 
 def _from_pool(
@@ -186,25 +194,40 @@ def _said(columns: Mapping[str, Any]) -> str:
 
 
 def _written(
-    one: Slice, number: int, explanation: Explanation, sources: Sources, left_out: Counter[str], folder: Path
-) -> list[Mapping[str, Any]]:
-    """New rows like the slice's nearest ones; none where no written row passes the checks."""
-    assert explanation.train is not None
+    one: Slice, number: int, explanation: Explanation, sources: Sources, known: set[str], output: Path, show: Show
+) -> tuple[list[Mapping[str, Any]], str]:
+    """New rows like the slice's nearest ones, and how writing them went."""
+    if not one.seeds or explanation.train is None:
+        return [], "nothing was written, for there is no training row to write like"
+    assert sources.asked is not None
     reading = Reading(format=explanation.reading["format"], columns=explanation.reading["columns"])
-    inputs = replace(open_inputs([explanation.train], reading), only=frozenset(one.seeds))
-    options = Synthesize(rows=number, known_answers=one.has_rows_of_its_label, seed=sources.seed)
-    output = folder / f"made-{len(list(folder.glob('made-*.jsonl')))}.jsonl"
+    inputs = replace(open_inputs([explanation.train], reading, progress=show.progress), only=frozenset(one.seeds))
+    asked = output.with_name("items.jsonl")
+    durable.write_text(asked, "".join(map(_item, sources.items)))
+    options = Synthesize(
+        rows=number, known_answers=one.has_rows_of_its_label, seed=sources.iteration, threshold=ALIKE,
+        against=(str(asked),),
+    )  # fmt: skip
     try:
-        work(inputs, options, output, asked=sources.asked)
-    except DataError:
-        left_out[f"written for {one.name}, none passed"] += number
-        return []
-    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    finder = LeakFinder(sources.items, ngram=NGRAM, threshold=ALIKE)
-    for row in rows:
-        finder.take(Sides(row["messages"][-2]["content"], row["messages"][-1]["content"]))
-    leaks = finder.finish()
-    left_out["written, gives an evaluation item away"] += len(leaks)
-    return [
-        {**row, FOR: one.name, FROM: str(row["augmented_from"])} for place, row in enumerate(rows) if place not in leaks
-    ]
+        made = work(inputs, options, output, asked=sources.asked, force=True)
+    except DataError as error:
+        ended = f"; {sources.asked.ended}" if sources.asked.ended else ""
+        return [], f"none of {number:,} rows was written: {error.remedy or error.found}{ended}"
+    rows: list[Mapping[str, Any]] = []
+    for line in output.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if _said(row) not in known:
+            known.add(_said(row))
+            rows.append({**row, FOR: one.name, FROM: str(row["augmented_from"])})
+    reasons = {**made.dropped, "known already": made.rows_out - len(rows)}
+    why = made.says[:1]  # what follows is about `etude data synthesize` itself
+    return rows, "; ".join([f"{len(rows):,} of {number:,} rows written", *_left_out(reasons), *why])
+
+
+def _item(one: Sides) -> str:
+    return json.dumps({"prompt": one.prompt, "completion": one.answer}, ensure_ascii=False) + "\n"
+
+
+def _left_out(reasons: Mapping[str, int]) -> list[str]:
+    said = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+    return [f"left out: {said}"] if said else []

@@ -23,6 +23,9 @@ from etude.records import Conversation, Message
 if TYPE_CHECKING:
     from etude.data.synthesize import Synthesize
 
+SAMPLES_OF_A_SEED = 1_000_000
+"""Answers to one prompt that are told apart before the next seed of a synthesis has its own."""
+
 
 def made_rows(rows: Rows, ledger: Ledger, options: Synthesize, asked: Asked) -> Iterator[Row]:
     """As many new rows as are wanted, or as the attempts and the budget allow."""
@@ -102,7 +105,8 @@ class _Making:
     def _written(self, attempts: Sequence[int]) -> list[Candidate]:
         """What the model wrote and can be read as an example."""
         drawn = [self.seeds.draw(attempt, self.options.shots, self.options.seed) for attempt in attempts]
-        asks = [self._ask(self._template, seeds, sample=at) for at, seeds in zip(attempts, drawn, strict=True)]
+        first = self.options.seed * SAMPLES_OF_A_SEED  # few seeds make the same prompt again and again
+        asks = [self._ask(self._template, seeds, sample=first + at) for at, seeds in zip(attempts, drawn, strict=True)]
         found = []
         for attempt, seeds, reply in zip(attempts, drawn, self.asked.answers(self.asked.writer, asks), strict=True):
             if reply is None:
