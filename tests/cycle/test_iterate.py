@@ -127,7 +127,7 @@ def test_a_weak_label_is_found_and_mended_whatever_happens_meanwhile(desk: Desk)
     (out / "proposal-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in proposed[1:]), "utf-8")
 
     started = desk.start(*command, "--yes")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (out / "iteration-1" / "metrics.jsonl").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)

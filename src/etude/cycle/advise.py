@@ -31,6 +31,7 @@ from etude.cycle.show import Show
 from etude.cycle.subjects import subject_hash
 from etude.cycle.wording import Wording, question_of
 from etude.cycle.writing import embedder as embedder_of
+from etude.data.audit.vectors import Embed
 from etude.data.retrieval import Search, by_likeness, by_words, needs_bm25
 from etude.errors import ConfigError, EtudeError, Problems
 from etude.evaluation.answers import usable_prompts
@@ -74,6 +75,11 @@ class _Work:
         """Search by the embedding model, with its hash."""
         return f"meaning {subject_hash(str(self.embedder))}"
 
+    @cached_property
+    def _embed(self) -> Embed:
+        """One for all indexes, so that it is loaded once."""
+        return embedder_of(str(self.embedder), self.measuring.show.progress)
+
     def search(self, kind: str, among: str) -> Search:
         """`words` (BM25), `likeness` (words weighed) or `meaning` (an embedding model); its index is made when asked.
 
@@ -94,10 +100,7 @@ class _Work:
     def _index(self, kind: str, texts: Sequence[str]) -> Search:
         if kind == "words":
             return by_words(texts)
-        embed = None
-        if kind == "meaning" and self.embedder is not None:
-            embed = embedder_of(self.embedder, self.measuring.show.progress)
-        return by_likeness(texts, embed)
+        return by_likeness(texts, self._embed if kind == "meaning" else None)
 
 
 def advise(
