@@ -76,7 +76,12 @@ def test_a_target_is_reached_by_the_cheapest_that_surely_does() -> None:
 def test_what_was_measured_alone_is_said_to_be_alone() -> None:
     found = recommend([PROMPTED], Says("better"), Wishes())
     assert found.arm == "few-shot"
-    assert "nothing was there to compare it with" in found.sentence
+    assert "no other kind of way was there to compare it with" in found.sentence
+    cheaper = arm(PROMPTED, name="zero-shot", title="small, prompt alone", score=0.78, interval=(0.72, 0.83), cost=1.0)
+    found = recommend([PROMPTED, cheaper], Says("better"), Wishes(target=0.7, requests=1.0), bases=(PROMPTED, cheaper))
+    assert found.arm == "zero-shot", "a target is one all the same"
+    assert found.sentence == "small, prompt alone reaches what you asked for, so prompting is enough."
+    assert any(reason.startswith("Of the base models as they are big was the best") for reason in found.reasons)
 
 
 def test_lower_is_better_turns_the_order_round() -> None:

@@ -90,26 +90,26 @@ def recommend(
 ) -> Recommendation:
     """The arm to take. There must be one at least; `bases` are those by which one of several base models was chosen."""
     all_tuned, all_prompted = (ranked([arm for arm in arms if arm.is_tuned is kind]) for kind in (True, False))
+    enough = _cheapest_on_target(arms, judge, wishes)
+    about_target = [] if wishes.target is None else [_about_target(enough, wishes.target)]
     if not all_tuned or not all_prompted:
         only = [*all_tuned, *all_prompted][0]
+        sentence = f"Of what was measured {only.title} is the best; no other kind of way was there to compare it with."
         return Recommendation(
-            only.name, f"Of what was measured {only.title} is the best; nothing was there to compare it with.",
-            (_measured(only),), drawbacks(only), None,
+            (enough or only).name, sentence if enough is None else _enough(enough),
+            (_measured(only), *about_target, *_about_bases(bases)), drawbacks(enough or only), None,
         )  # fmt: skip
     tuned, prompted = all_tuned[0], all_prompted[0]
     pays = break_even(tuned, prompted)
     found = judge.compared(all_tuned, all_prompted)
     reasons = [_measured(tuned), _measured(prompted), *_compared(found, len(all_tuned), len(all_prompted))]
-    enough = _cheapest_on_target(arms, judge, wishes)
-    if wishes.target is not None:
-        reasons.append(_about_target(enough, wishes.target))
+    reasons += about_target
     chosen = enough or _chosen(found, tuned, prompted, wishes)
     reasons += [*_about_bases(bases), *_costs(tuned, prompted, pays, wishes)]
     reasons += _more_rows(curve, wishes)
     decided = enough is not None or found.answer != UNDECIDED
-    return Recommendation(
-        chosen.name, _sentence(chosen, found, enough), tuple(reasons), drawbacks(chosen), pays, found, decided
-    )  # fmt: skip
+    sentence = _sentence(chosen, found) if enough is None else _enough(enough)
+    return Recommendation(chosen.name, sentence, tuple(reasons), drawbacks(chosen), pays, found, decided)
 
 
 def ranked(arms: Sequence[Arm]) -> list[Arm]:
@@ -155,9 +155,11 @@ def _reaches(arm: Arm, interval: tuple[float, float], target: float) -> bool:
     return interval[0] >= target if arm.higher_is_better else interval[1] <= target
 
 
-def _sentence(chosen: Arm, found: Verdict, enough: Arm | None) -> str:
-    if enough is not None:
-        return f"{chosen.title} reaches what you asked for" + ("." if chosen.is_tuned else ", so prompting is enough.")
+def _enough(arm: Arm) -> str:
+    return f"{arm.title} reaches what you asked for" + ("." if arm.is_tuned else ", so prompting is enough.")
+
+
+def _sentence(chosen: Arm, found: Verdict) -> str:
     if chosen.is_tuned:
         why = "it is better by more than chance" if found.better else "it is as good, and cheaper at your volume"
         return f"Fine-tune: {chosen.title}; {why}."
