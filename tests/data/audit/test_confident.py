@@ -84,6 +84,15 @@ def test_a_row_does_not_vote_for_itself() -> None:
     assert not found.is_conclusive
 
 
+def test_classifiers_that_are_always_right_are_not_endlessly_sure() -> None:
+    labels = np.repeat(np.arange(3), 40)
+    vectors = np.eye(3, dtype=np.float32)[labels] + np.random.default_rng(0).normal(size=(120, 3)).astype("f") / 20
+    fold = folds(labels, seed=0)
+    found = cross_validated(vectors, labels, fold, fits(vectors, labels, fold, 3))
+    assert found.accuracy == 1
+    assert 0.97 < found.chances_NK.max(axis=1).mean() < 0.999
+
+
 def test_texts_are_weighed_by_what_others_taught() -> None:
     texts = ["where is my parcel", "where is my card", "my card is lost", "the parcel is lost"]
     words, vectors = learned(texts)

@@ -147,15 +147,19 @@ def cross_validated(vectors_ND: Any, given_N: Labels, fold_N: Labels, fitted: It
 
 
 def _sharpness(scores: Numbers, given_N: Labels) -> float:
-    """What makes the labels likeliest."""
+    """What makes the labels likeliest, each of them doubted a little, as Platt does: else classifiers that are always
+    right would be endlessly sure."""
     import numpy as np
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    rows = np.arange(len(given_N))
+    rows, doubt = np.arange(len(given_N)), 1 / (len(given_N) + 2)
 
     def loss(log_sharpness: float) -> float:
-        return float(-log_softmax(scores * np.exp(log_sharpness), axis=1)[rows, given_N].mean())
+        logs_NK = log_softmax(scores * np.exp(log_sharpness), axis=1)
+        given = logs_NK[rows, given_N]
+        others = (logs_NK.sum(axis=1) - given) / (scores.shape[1] - 1)
+        return float(-((1 - doubt) * given + doubt * others).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 6.0), method="bounded").x))
 
