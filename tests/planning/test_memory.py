@@ -109,7 +109,7 @@ def test_the_peak_is_that_of_the_largest_phase() -> None:
     base = lora(SEVEN, where="cpu", held="nf4")
     alone = memory_of(SEVEN, base)
     assert set(alone.phases) == {"loading", "updating"}
-    writing = Writing(rows=64, cached=64 * 1024, longest=1024)
+    writing = Writing(rows=64, cached=64 * 1024, read=256)
     found = memory_of(SEVEN, dataclasses.replace(base, writing=writing, quiet_tokens=4096))
     assert set(found.phases) == {"loading", "answering", "scoring", "updating"}
     assert found.of("updating") == alone.of("updating")
@@ -134,7 +134,7 @@ def test_a_few_weights_in_place_cost_what_they_are() -> None:
 def test_logits_are_of_what_is_predicted() -> None:
     sites = {"sites": 100_000}
     targets, nothing, both = (
-        memory_of(SEVEN, lora(SEVEN, predicts=one, **sites)).phases["updating"]["logits"]
+        memory_of(SEVEN, lora(SEVEN, predicts=one, **sites)).phases["predicting"]["logits"]
         for one in ("targets", "nothing", "distributions")
     )
     assert nothing == 4 * 100_000

@@ -14,6 +14,7 @@ from etude.models.paged import PAGE
 from etude.models.rewarding import TOKENS_PER_PASS
 from etude.planning.memory import Predicts, Work, Writing
 from etude.planning.shape import Shape
+from etude.sampling import padded, paged
 from etude.techniques.whole import WholeModel
 
 
@@ -37,7 +38,7 @@ def with_objective(work: Work, run_file: RunFile, shape: Shape, begun: Begun, *,
         return found
     return replace(
         found,
-        writing=None if run_file.rollouts.vllm is not None else _writing(run_file, longest, shares=work.fused),
+        writing=None if run_file.rollouts.vllm is not None else _writing(run_file, longest, in_pages=work.fused),
         quiet_tokens=_quiet_tokens(run_file, longest),
     )
 
@@ -62,17 +63,23 @@ def _second_models(run_file: RunFile, begun: Begun, *, bytes_a_number: int) -> d
     return found
 
 
-def _writing(run_file: RunFile, longest: int, *, shares: bool) -> Writing:
-    """How many answers are written at once, those to held-out prompts among them; the prompt of a group is held once
-    where pages are shared."""
+def _writing(run_file: RunFile, longest: int, *, in_pages: bool) -> Writing:
+    """How many answers are written at once, those to held-out prompts among them.
+
+    Pages hold the prompt of a group once; elsewhere each row has room of its own, which doubles when it is full.
+    """
     rollouts, answers = run_file.rollouts, run_file.training.batch_rows
     if run_file.data.holdout:
         answers = max(answers, HELDOUT_PROMPTS * rollouts.group)
-    rows = min(answers, rollouts.batch_rows)
-    if not shares:
-        return Writing(rows, rows * longest, longest)
-    prompt, groups = longest - rollouts.max_new_tokens, -(-rows // rollouts.group)
-    return Writing(rows, groups * _paged(prompt) + rows * _paged(rollouts.max_new_tokens), longest)
+    rows, prompt = min(answers, rollouts.batch_rows), longest - rollouts.max_new_tokens
+    groups = -(-rows // rollouts.group)
+    if in_pages:
+        cached = groups * _paged(prompt) + rows * _paged(rollouts.max_new_tokens)
+        return Writing(rows, cached, min(groups * prompt, paged.TOKENS_PER_PASS))
+    room = prompt + min(rollouts.max_new_tokens, padded.ROOM)
+    while room < longest:
+        room *= 2
+    return Writing(rows, rows * room, min(groups * prompt, padded.TOKENS_PER_PASS))
 
 
 def _paged(tokens: int) -> int:

@@ -29,8 +29,6 @@ SPELLED_AT_ONCE = 1 << 23
 """Numbers of a weight in few bits that are spelled out at once without kernels, as in quantisation."""
 SPELLED_BYTES = 9.0
 """Of such a number on the way: its code in 8 and in 32 bits, and float32."""
-READ_AT_ONCE = 256
-"""Tokens of prompts, as in decoding."""
 DISTRIBUTION_BYTES = 30.0
 """Of a logit of which student and teacher each make a distribution: float32 logits and logarithms of both, and three
 between them and the divergence."""
@@ -96,8 +94,8 @@ class Writing:
     rows: int
     cached: int
     """Tokens whose keys and values are held at once."""
-    longest: int
-    """Tokens of the longest row, prompt and answer."""
+    read: int
+    """Most tokens of prompts that are computed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +149,14 @@ def memory_of(shape: Shape, work: Work) -> Memory:
         phases["scoring"] = {**learning, "activations": _passing(shape, work, work.quiet_tokens)}
     if work.reads_base_again:
         phases["reference"] = {**learning, **_reading_base(shape, work)}
-    phases["updating"] = {
-        **learning,
-        "gradients": _gradients(shape, work),
-        "activations": _activations(shape, work, work.tokens, ranks=work.ranks),
-        "logits": _logits(shape, work, work.sites),
-    }
+    gradients, logits = {"gradients": _gradients(shape, work)}, {"logits": _logits(shape, work, work.sites)}
+    activations = {"activations": _activations(shape, work, work.tokens, ranks=work.ranks)}
+    if work.where == "gpu":  # logits are gone before the layers' backward pass begins
+        waiting = {"activations": _waiting(shape, work, work.tokens, ranks=work.ranks)}
+        phases["predicting"] = {**learning, **gradients, **waiting, **logits}
+        phases["updating"] = {**learning, **gradients, **activations}
+    else:  # the heap keeps them in pieces that do not fit what comes then
+        phases["updating"] = {**learning, **gradients, **activations, **logits}
     return Memory(phases)
 
 
@@ -218,7 +218,7 @@ def _answering(shape: Shape, work: Work, writing: Writing) -> dict[str, float]:
     found = {
         "key-value cache": a_token * writing.cached,
         "logits": float(work.bytes_a_number * shape.vocabulary * writing.rows),
-        "activations": _passing(shape, work, min(writing.rows * writing.longest, READ_AT_ONCE)),
+        "activations": _passing(shape, work, writing.read),
     }
     if work.held:
         found["spelled-out weights"] = float(work.bytes_a_number * shape.linear)
@@ -236,16 +236,23 @@ def _reading_base(shape: Shape, work: Work) -> dict[str, float]:
 
 def _activations(shape: Shape, work: Work, tokens: int, *, ranks: int) -> float:
     """What a pass keeps for its backward pass, and what the deepest layer needs besides."""
-    size = work.bytes_a_number
-    attention = shape.heads * shape.head_size
-    kept = 2 * shape.hidden + attention + shape.attention_width + 2 * shape.inner + ranks
+    again = _a_layer(shape, work, tokens, ranks=ranks) * (1 + SLACK) if work.recompute else 0.0
+    return _waiting(shape, work, tokens, ranks=ranks) + again + _passing(shape, work, tokens)
+
+
+def _waiting(shape: Shape, work: Work, tokens: int, *, ranks: int) -> float:
+    """What all layers keep for the backward pass: where activations are computed again, their inputs alone."""
+    inputs = float(tokens * work.bytes_a_number * shape.hidden)
+    return shape.layers * (inputs if work.recompute else _a_layer(shape, work, tokens, ranks=ranks)) * (1 + SLACK)
+
+
+def _a_layer(shape: Shape, work: Work, tokens: int, *, ranks: int) -> float:
+    """What one layer keeps."""
+    kept = 2 * shape.hidden + shape.heads * shape.head_size + shape.attention_width + 2 * shape.inner + ranks
     if not work.fused:
         kept += 2 * shape.hidden + 2 * shape.inner + shape.attention_width
-    tables = sum(one for one in work.tables if one <= KEPT_TABLE) * tokens / work.tokens
-    floats = 2 + shape.heads
-    a_layer = tokens * (size * kept + 4.0 * floats) + size * tables
-    layers = a_layer + shape.layers * tokens * size * shape.hidden if work.recompute else shape.layers * a_layer
-    return layers * (1 + SLACK) + _passing(shape, work, tokens)
+    tables = sum(one for one in work.tables if one <= KEPT_TABLE) / work.tokens
+    return tokens * (work.bytes_a_number * (kept + tables) + 4.0 * (2 + shape.heads))
 
 
 def _passing(shape: Shape, work: Work, tokens: int) -> float:

@@ -56,8 +56,12 @@ class Sparse(Layerwise):
         Raises:
             EtudeError: gradients are to choose, and there are no training samples to compute them on.
         """
+        from etude.models import kernels
+
         layers = dict(linear_layers(model, self.targets, where="technique.targets"))
-        yield from _at(layers, self._chosen(layers, seed, survey))
+        chosen = self._chosen(layers, seed, survey)
+        kernels.give_back_memory()  # of scores, which are as large as the weights
+        yield from _at(layers, chosen)
 
     def _chosen(self, layers: Mapping[str, nn.Linear], seed: int, survey: Survey | None) -> dict[str, Tensor]:
         """The places that learn, ascending, in each layer's flattened weight."""
