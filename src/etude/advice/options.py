@@ -24,7 +24,7 @@ class AdviseOptions:
     sizes: tuple[int, ...] = (100, 300, 1000, 3000)
     """Numbers of training rows to learn from; those that are not there are extrapolated."""
     items: int | None = None
-    """Only the first so many of the task's items."""
+    """Only so many of the task's items, evenly over the file."""
     matters: float = 0.02
     """Difference in quality below which cost decides."""
     target: float | None = None

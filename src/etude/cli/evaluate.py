@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--save", metavar="FILE", help="write the report (a line per item) for etude compare; several: into this folder"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N items")
+    parser.add_argument("--limit", type=int, metavar="N", help="only N items, evenly over the file")
     parser.add_argument("--batch-rows", type=int, default=32, metavar="N", help="prompts decoded together (32)")
     parser.add_argument(
         "--precision",

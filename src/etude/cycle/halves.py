@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 
 from etude import durable
@@ -13,6 +13,7 @@ from etude.data.audit.example import example
 from etude.data.check import RowError
 from etude.data.inputs import Reading, Row, open_inputs
 from etude.errors import DataError
+from etude.evaluation.items import some
 from etude.evaluation.tasks import Task
 
 FEWEST = 20
@@ -38,9 +39,8 @@ def halves_of(task: Task, folder: Path, *, final_share: float, seed: int) -> Hal
         DataError: too few rows.
     """
     reading = Reading(format=task.format, columns=task.columns, need_layout=False)
-    rows = [
-        row for row in islice(open_inputs([task.data], reading).each(task.name), task.limit) if isinstance(row, Row)
-    ]
+    every = [row for row in open_inputs([task.data], reading).each(task.name) if isinstance(row, Row)]
+    rows = some(every, task.limit)
     is_final = _sides(rows, final_share, seed)
     parts = [[row for row, final in zip(rows, is_final, strict=True) if final is side] for side in (False, True)]
     if min(map(len, parts)) < FEWEST:
@@ -56,7 +56,7 @@ def halves_of(task: Task, folder: Path, *, final_share: float, seed: int) -> Hal
     return Halves(tasks[0], tasks[1], (len(parts[0]), len(parts[1])))
 
 
-def _sides(rows: list[Row], final_share: float, seed: int) -> list[bool]:
+def _sides(rows: Sequence[Row], final_share: float, seed: int) -> list[bool]:
     """Whether each row is on the final side: units by the hash of what they say, label by label."""
     units: dict[str, list[int]] = defaultdict(list)
     label: dict[str, str] = {}

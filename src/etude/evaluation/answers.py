@@ -11,7 +11,7 @@ from etude.data.read import Records
 from etude.data.reasoning import without_reasoning
 from etude.data.render import Renderer
 from etude.evaluation.intervals import mean_interval
-from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, too_long
+from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, some, too_long
 from etude.evaluation.metrics.base import Answered, Metric, Scored, Summary, common_scores
 from etude.evaluation.report import ItemResult, Report
 from etude.records import Document, Prompt
@@ -60,7 +60,7 @@ def answer_prompts(
 ) -> Report:
     """The report of a task whose metric judges answers."""
     records, prompts, references, metric = usable_prompts(task)
-    prompts, references = prompts[: task.limit], references[: task.limit]
+    prompts, references = some(prompts, task.limit), some(references, task.limit)
     renderer = Renderer(model.tokenizer)
     rendered = [renderer.prompt(prompt.messages, prompt.tools) for prompt in prompts]
     refuse(task, too_long(model, prompts, rendered, room=task.max_new_tokens))

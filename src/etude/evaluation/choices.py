@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etude.batch import TokenRow
 from etude.data.render import Renderer
 from etude.evaluation.intervals import mean_interval
-from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, too_long
+from etude.evaluation.items import item_id, prompts_of, refuse, settings_of, shown, some, too_long
 from etude.evaluation.metrics.choice import By, Choice
 from etude.evaluation.report import ItemResult, Report
 from etude.records import Prompt
@@ -72,7 +72,7 @@ def score_choices(name: str, model: LoadedModel, task: Task, *, on_progress: OnP
     metric = task.metric
     assert isinstance(metric, Choice)
     records, questions = questions_of(task)
-    questions = questions[: task.limit]
+    questions = some(questions, task.limit)
     renderer = Renderer(model.tokenizer)
     rendered = [choice_rows(renderer, one.prompt, one.choices, chat=metric.chat) for one in questions]
     longest = [max((row.tokens for row in rows), key=len) for rows in rendered]

@@ -34,9 +34,9 @@ def evaluate(
 ) -> Report:
     """Every item of a task, asked and scored: greedy answers, or how likely texts, pairs or choices are.
 
-    `limit` takes the first so many items (as the task's own does; the smaller one counts), `on_progress` hears
-    (done, total). Nothing is left out in silence: a row that cannot be used, a reference that the metric cannot use and
-    a prompt that does not fit the model's context raise Problems, all of them at once.
+    `limit` takes so many items, evenly over the file (as the task's own does; the smaller one counts), `on_progress`
+    hears (done, total). Nothing is left out in silence: a row that cannot be used, a reference that the metric cannot
+    use and a prompt that does not fit the model's context raise Problems, all of them at once.
     """
     task = as_task(task)
     if limit is not None and limit < 1:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etude.data.raw import raw_rows
 from etude.data.read import Records, read
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from etude.records import Record
 
 SHOWN_PROBLEMS = 20
+Item = TypeVar("Item")
 
 
 def read_rows(task: Task, kind: type | tuple[type, ...]) -> Records:
@@ -109,6 +110,13 @@ def settings_of(task: Task) -> dict[str, Any]:
     del held["name"], held["data"]
     options = task.metric.settings()
     return {name: _plain(value) for name, value in {**held, "metric": metric_name(task.metric), **options}.items()}
+
+
+def some(items: Sequence[Item], limit: int | None) -> list[Item]:
+    """So many of them, evenly over all: files are often sorted by what they hold, and begin with one kind of it."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[place * len(items) // limit] for place in range(limit)]
 
 
 def limited(task: Task, limit: int | None) -> Task:

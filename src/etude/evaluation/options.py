@@ -21,7 +21,7 @@ class EvaluationOptions:
     batch_rows: int = 32
     """Prompts decoded together."""
     limit: int | None = None
-    """Only the first so many items of each task."""
+    """Only so many items of each task, evenly over its file."""
     retention: tuple[str, ...] = SUITE
     """What is asked before and after training to see what was forgotten: probes that ship with Etude, and task files of
     your own. `[]`: nothing. The suite asks 120 items; what that took stands in the report."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from etude.data.render import Renderer
-from etude.evaluation.items import item_id, read_rows, refuse, settings_of, shown, too_long
+from etude.evaluation.items import item_id, read_rows, refuse, settings_of, shown, some, too_long
 from etude.evaluation.preferences import PREFERENCE, pair_summary, scored_pairs
 from etude.evaluation.report import ItemResult, Report
 from etude.records import Preference
@@ -21,7 +21,7 @@ OnProgress = Callable[[int, int], None]
 def score_pairs(name: str, model: LoadedModel, task: Task, *, on_progress: OnProgress | None) -> Report:
     """The report of a preference task."""
     records = read_rows(task, Preference)
-    pairs = [record for record in records.rows if isinstance(record, Preference)][: task.limit]
+    pairs = some([record for record in records.rows if isinstance(record, Preference)], task.limit)
     renderer = Renderer(model.tokenizer)
     rendered = [renderer.rows(pair) for pair in pairs]
     refuse(task, too_long(model, pairs, [max((a.tokens, b.tokens), key=len) for a, b in rendered], room=0))

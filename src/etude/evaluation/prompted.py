@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from etude.data.render import Renderer
 from etude.errors import ModelError
 from etude.evaluation.answers import Told, judged, question, usable_prompts
-from etude.evaluation.items import context_tokens
+from etude.evaluation.items import context_tokens, some
 from etude.evaluation.metrics.base import Metric
 from etude.evaluation.report import Report
 from etude.evaluation.tasks import Task
@@ -39,7 +39,7 @@ class Questions:
 def questions_of(task: Task) -> Questions:
     """Reads the task's rows. Raises Problems for rows and references that cannot be used."""
     records, prompts, references, metric = usable_prompts(task)
-    return Questions(task, prompts[: task.limit], references[: task.limit], metric, records.sha256)
+    return Questions(task, some(prompts, task.limit), some(references, task.limit), metric, records.sha256)
 
 
 def report_of(asked: Questions, told: Sequence[Told], name: str, *, seconds: float) -> Report:

@@ -50,7 +50,7 @@ class Settings:
     max_new_tokens: int = 128
     """Longest answer, in tokens."""
     limit: int | None = None
-    """Only the first so many items."""
+    """Only so many items, evenly over the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

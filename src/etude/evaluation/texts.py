@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from etude.batch import TokenRow
 from etude.data.render import Renderer
 from etude.evaluation.intervals import mean_interval
-from etude.evaluation.items import item_id, read_rows, refuse, settings_of, shown, too_long
+from etude.evaluation.items import item_id, read_rows, refuse, settings_of, shown, some, too_long
 from etude.evaluation.report import ItemResult, Report
 from etude.records import Conversation, Text
 
@@ -26,7 +26,7 @@ def score_texts(name: str, model: LoadedModel, task: Task, *, on_progress: OnPro
     from etude.models.scoring import score_rows
 
     records = read_rows(task, (Conversation, Text))
-    texts = [record for record in records.rows if isinstance(record, Conversation | Text)][: task.limit]
+    texts = some([record for record in records.rows if isinstance(record, Conversation | Text)], task.limit)
     renderer = Renderer(model.tokenizer)
     rows = [TokenRow(tokens=row.tokens, weights=row.weights) for row in map(renderer.row, texts)]
     weights = [sum(row.weights[1:]) for row in rows]
