@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from etude.cli.data.audit import embedder
 from etude.cli.data.files import add_step, perform
 from etude.data.clean import Clean
 
@@ -15,11 +16,4 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Clean, and say what was done."""
-    embed = None
-    if arguments.embedder is not None:
-        from etude.cli.terminal import progress, quiet_libraries
-        from etude.cycle.writing import embedder
-
-        quiet_libraries()
-        embed = embedder(arguments.embedder, progress)
-    return perform(arguments, Clean, embed=embed)
+    return perform(arguments, Clean, embed=embedder(arguments.embedder))
