@@ -31,6 +31,7 @@ SIDE_BY_SIDE = 100
 ENTER, CLOSED = ("\r", "\n"), ""
 LEAVING = ("q", "\x04", CLOSED)
 UNDECIDED = object()
+LISTENING_SECONDS = 0.5
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -150,13 +151,20 @@ def _stop(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _waited(descriptor: int) -> bytes:
+    """The next byte. Not in one long wait: a signal just before it would be seen only after the next key."""
+    while not select.select([descriptor], [], [], LISTENING_SECONDS)[0]:
+        pass
+    return os.read(descriptor, 1)
+
+
 def _pressed(descriptor: int) -> str:
     """One key. Arrows and the like are passed over; empty when the terminal is gone."""
     try:
-        first = os.read(descriptor, 1)
+        first = _waited(descriptor)
         while first == b"\x1b":
             _pass_over(descriptor)
-            first = os.read(descriptor, 1)
+            first = _waited(descriptor)
         more = 0 if first < b"\xc0" else 1 if first < b"\xe0" else 2 if first < b"\xf0" else 3
         return (first + b"".join(os.read(descriptor, 1) for _ in range(more))).decode("utf-8", "replace")
     except OSError:
