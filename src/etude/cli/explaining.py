@@ -82,5 +82,5 @@ def clusters_table(found: Explanation) -> Table:
     for one in found.clusters:
         example = one.failures[0].asked.replace("\n", " ")[:100] if one.failures else ""
         mostly = one.mistakes[0][0] if one.mistakes else ""
-        table.add_row(*(cell(one_cell) for one_cell in (", ".join(one.words), f"{one.size:,}", mostly, example)))
+        table.add_row(*map(cell, (", ".join(one.words), f"{one.size:,}", mostly, example)))
     return table
