@@ -80,7 +80,7 @@ def lines(plan: Plan) -> list[str]:
     told = [
         f"{plan.shape.name}: {plan.shape.weights / 1e6:,.0f} M weights, {plan.option.technique} learns "
         f"{plan.option.trainable:,} ({plan.option.trainable / plan.shape.weights:.2%})",
-        f"largest pass {plan.tokens:,} tokens",
+        f"deepest pass {plan.tokens:,} tokens",
         *([f"writes {plan.answers}"] if plan.answers else []),
         "",
         *table(memory),

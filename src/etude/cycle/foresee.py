@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +70,10 @@ class Rows:
     """The pass by which the technique chooses what learns."""
 
 
+Kept = Callable[[int], float]
+"""About how many bytes the layers keep for the backward pass, of so many tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Foreseen:
     """A run before it is loaded."""
@@ -119,7 +124,8 @@ def foresee(run_file: RunFile, prepared: Prepared) -> Foreseen:
     begun = Begun({})
     model = fresh(begun.plain(run_file.model))
     shape = shape_of(model.module, name=model.name)
-    rows = rows_of_run(run_file, prepared)
+    kept = kept_by(shape, run_file.model.activation_checkpointing, precision_name(run_file.model.precision))
+    rows = rows_of_run(run_file, prepared, kept)
     work = work_of(
         run_file.technique,
         shape,
@@ -140,7 +146,7 @@ def keeps_best(run_file: RunFile) -> bool:
     return bool(run_file.data.holdout) and run_file.training.keep_best
 
 
-def rows_of_run(run_file: RunFile, prepared: Prepared) -> Rows:
+def rows_of_run(run_file: RunFile, prepared: Prepared, kept: Kept) -> Rows:
     """Of all updates of a run, held-out looks included; answers that are not written yet count with their most tokens.
 
     Where a technique chooses by gradients, also the pass that it looks at.
@@ -153,21 +159,23 @@ def rows_of_run(run_file: RunFile, prepared: Prepared) -> Rows:
         source = source_of(run_file, answered(run_file, prepared.samples, most=STEPS_LOOKED_AT * each))
     in_all = training.steps * each if training.steps else (training.epochs or 1.0) * samples
     looks = LOOKS_PER_RUN * len(prepared.heldout)
-    found = rows_of(source, batch_rows=each, seed=training.seed, in_all=in_all, looked_at=looks)
+    found = rows_of(source, kept, batch_rows=each, seed=training.seed, in_all=in_all, looked_at=looks)
     amount = found.amount
     quiet = amount.reference_tokens + quiet_passes(run_file) * amount.tokens
-    survey = survey_of(run_file.technique, offline, seed=training.seed)
+    survey = survey_of(run_file.technique, offline, kept, seed=training.seed)
     return replace(found, amount=replace(amount, reference_tokens=quiet), rows=samples, survey=survey)
 
 
-def rows_of(source: OfflineBatches, *, batch_rows: int, seed: int, in_all: float, looked_at: float = 0.0) -> Rows:
-    """The largest pass among the first steps, and how much is computed in all."""
+def rows_of(
+    source: OfflineBatches, kept: Kept, *, batch_rows: int, seed: int, in_all: float, looked_at: float = 0.0
+) -> Rows:
+    """The pass of which most is kept among the first steps, and how much is computed in all."""
     steps = source.steps(
         batch_rows=batch_rows, seed=seed, first=0, total_samples=max(1, min(int(in_all), STEPS_LOOKED_AT * batch_rows)),
         share=lambda items: items,
     )  # fmt: skip
     batches = [batch for step in steps for batch in step.batches]
-    largest = max(batches, key=lambda batch: len(batch.tokens_T))
+    deepest = max(batches, key=lambda batch: kept(len(batch.tokens_T)))
     seen = sum(len(batch.sample_ids) for batch in batches)
     computed, sites = (sum(len(getattr(b, name)) for b in batches) for name in ("tokens_T", "site_S"))
     context = sum(float(batch.position_T.double().sum()) for batch in batches) / computed + 1
@@ -176,8 +184,8 @@ def rows_of(source: OfflineBatches, *, batch_rows: int, seed: int, in_all: float
         tokens=a_row * in_all, sites=sites / seen * in_all, context=context, reference_tokens=a_row * looked_at
     )
     longest = max(int(batch.position_T.max()) for batch in batches) + 1
-    tables = _tables(largest)
-    return Rows(len(largest.tokens_T), len(largest.site_S), context, amount, source.num_samples, longest, tables)
+    tables = _tables(deepest)
+    return Rows(len(deepest.tokens_T), len(deepest.site_S), context, amount, source.num_samples, longest, tables)
 
 
 def _tables(batch: Batch) -> tuple[int, ...]:
@@ -185,7 +193,7 @@ def _tables(batch: Batch) -> tuple[int, ...]:
     return tuple(one.num_segments * one.length * (one.length + ancestors) for one, ancestors in above)
 
 
-def survey_of(technique: Technique, source: OfflineBatches, *, seed: int) -> Survey | None:
+def survey_of(technique: Technique, source: OfflineBatches, kept: Kept, *, seed: int) -> Survey | None:
     """The largest pass by whose gradients the technique chooses; None where it needs no gradients to choose by."""
     if isinstance(technique, Sparse) and technique.choose != "random":
         samples, sums = technique.samples, 4.0
@@ -193,7 +201,7 @@ def survey_of(technique: Technique, source: OfflineBatches, *, seed: int) -> Sur
         samples, sums = SAMPLES, 0.0
     else:
         return None
-    first = rows_of(source, batch_rows=samples, seed=seed, in_all=min(samples, source.num_samples))
+    first = rows_of(source, kept, batch_rows=samples, seed=seed, in_all=min(samples, source.num_samples))
     return Survey(first.tokens, first.sites, sums)
 
 
@@ -201,9 +209,11 @@ def predicted_peak(technique: Technique, source: OfflineBatches, options: ModelO
     """Bytes at the peak of training on these samples without held-out rows, on this machine."""
     model = fresh(options)
     shape = shape_of(model.module, name=options.name)
-    rows = rows_of(source, batch_rows=batch_rows, seed=0, in_all=source.num_samples)
-    rows = replace(rows, survey=survey_of(technique, source, seed=0))
-    work = work_of(technique, shape, model, rows, precision_name(options.precision), options.activation_checkpointing)
+    precision, checkpointing = precision_name(options.precision), options.activation_checkpointing
+    kept = kept_by(shape, checkpointing, precision)
+    rows = rows_of(source, kept, batch_rows=batch_rows, seed=0, in_all=source.num_samples)
+    rows = replace(rows, survey=survey_of(technique, source, kept, seed=0))
+    work = work_of(technique, shape, model, rows, precision, checkpointing)
     return memory_of(shape, replace(work, keeps_best=False)).peak
 
 
@@ -238,6 +248,19 @@ def work_of(
         sparse=isinstance(technique, Sparse),
         survey=rows.survey,
     )
+
+
+def kept_by(shape: Shape, setting: Checkpointing, precision: str) -> Kept:
+    """The longest pass keeps the most, but where its activations are computed again: then a shorter one may."""
+    size = 2 if precision == "bfloat16" else 4
+    layer = (5 * shape.hidden + 2 * shape.inner) * size
+
+    def kept(tokens: int) -> float:
+        if _recomputes(shape, tokens, setting, precision):
+            return float(tokens * (shape.layers * shape.hidden * size + layer))
+        return float(tokens * shape.layers * layer)
+
+    return kept
 
 
 def _recomputes(shape: Shape, tokens: int, setting: Checkpointing, precision: str) -> bool:
