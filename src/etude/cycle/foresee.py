@@ -65,7 +65,7 @@ class Rows:
     longest: int
     """Tokens of the longest row that was looked at."""
     tables: tuple[int, ...] = ()
-    """Attention weights of one head in the largest pass, of each group of siblings, where they are tables."""
+    """Attention weights of one head in the deepest pass, of each group of siblings, where they are tables."""
     survey: Survey | None = None
     """The pass by which the technique chooses what learns."""
 

@@ -51,7 +51,7 @@ class Plan:
     speed: str
     """Where the speed is from."""
     tokens: int
-    """Of the largest pass."""
+    """Of the deepest pass."""
     answers: str | None
     """How much is written to learn from, for objectives that do."""
     advice: tuple[Advice, ...]
