@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, set_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, TrainerCallback
 
@@ -80,8 +80,10 @@ class Job:
     def same_start(self, model: Any) -> None:
         """Gives the trainer's model the fresh adapter that Etude starts from, so that losses can be laid over."""
         if self.lora:
-            result = set_peft_model_state_dict(model, load_file(Path(self.adapter) / "adapter_model.safetensors"))
-            assert not result.unexpected_keys, result.unexpected_keys
+            own = get_peft_model_state_dict(model)
+            fresh = load_file(Path(self.adapter) / "adapter_model.safetensors")
+            assert fresh.keys() <= own.keys(), fresh.keys() - own.keys()
+            set_peft_model_state_dict(model, {**own, **fresh})  # a reward model's head stays the trainer's own
 
     def arguments(self) -> dict[str, Any]:
         """Settings of transformers' trainer: what Etude does, and the peer's own choices from the job."""

@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from etude.data.near import WIDTH, TakenTexts, TextTaker, bands_for
+from etude.data.near import WIDTH, TakenTexts, TextTaker
 from etude.data.shingles import jaccard, permutations, shingles, signatures
 from etude.data.sides import Sides
 
@@ -30,6 +30,14 @@ def taken(rows: list[Sides], threshold: float = 0.8) -> TakenTexts:
     for said in rows:
         taker.take(said)
     return taker.finish()
+
+
+def compared(texts: TakenTexts) -> list[tuple[int, int, float, float]]:
+    """All pairs that were looked at: earlier, later, how alike their prompts and their answers are."""
+    parts = list(texts.compared(np.arange(len(texts))))
+    return [
+        (*pair, *alike) for pairs, found in parts for pair, alike in zip(pairs.tolist(), found.tolist(), strict=True)
+    ]
 
 
 def set_of(text: str) -> set[str]:
@@ -65,15 +73,9 @@ def test_numbers_stay_the_same_across_versions() -> None:
     assert found.tolist() == [[60185042, 92374624, 175719403], [1211437948, 67328734, 576404334]]
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
-def test_bands_let_hardly_a_pair_slip(threshold: float) -> None:
-    number, rows = bands_for(threshold)
-    assert number * rows <= 128
-    assert 1 - (1 - threshold**rows) ** number >= 0.9995
-
-
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from([0.6, 0.8, 0.9]))
+@example(7943, 0.9)  # a pair at the threshold exactly
 def test_candidates_are_all_pairs_above_the_threshold(seed: int, threshold: float) -> None:
     rng = random.Random(seed)
     rows: list[str] = []
@@ -86,9 +88,7 @@ def test_candidates_are_all_pairs_above_the_threshold(seed: int, threshold: floa
             words = rng.choices(WORDS, k=rng.randint(6, 40))
         rows.append(" ".join(words))
     texts = taken([Sides(row, "") for row in rows], threshold)
-    pairs = texts.candidates(np.arange(len(rows)))
-    found = texts.similarities(pairs)
-    above = {tuple(pair) for pair, (alike, _) in zip(pairs.tolist(), found.tolist(), strict=True) if alike >= threshold}
+    above = {(earlier, later) for earlier, later, alike, _ in compared(texts) if alike >= threshold}
     sets = [np.unique(shingles([row], WIDTH)[0]) for row in rows]
     true = {(a, b) for a, b in combinations(range(len(rows)), 2) if jaccard(sets[a], sets[b]) >= threshold}
     assert above == true
@@ -99,11 +99,7 @@ def test_a_common_instruction_does_not_make_rows_alike() -> None:
     instruction = "You will be shown a message of a customer. Name the one intent that it has, and nothing else. " * 3
     rows = [Sides(instruction + " ".join(rng.choices(WORDS, k=8)), rng.choice(WORDS)) for _ in range(300)]
     rows.append(Sides(rows[10].prompt + " please", rows[10].answer))
-    texts = taken(rows)
-    pairs = texts.candidates(np.arange(len(rows)))
-    found = texts.similarities(pairs)
-    alike = [tuple(pair) for pair, each in zip(pairs.tolist(), found.tolist(), strict=True) if min(each) >= 0.8]
-    assert alike == [(10, 300)]
+    assert [pair for *pair, prompts, answers in compared(taken(rows)) if min(prompts, answers) >= 0.8] == [[10, 300]]
 
 
 def test_very_many_rows_of_one_band_stay_bounded() -> None:
@@ -112,7 +108,7 @@ def test_very_many_rows_of_one_band_stay_bounded() -> None:
     rows = [Sides(" ".join([*base[:-1], rng.choice(WORDS)]), "") for _ in range(400)]
     others = [Sides(" ".join(rng.choices(WORDS, k=10)), "") for _ in range(600)]
     texts = taken(others + rows)
-    pairs = texts.candidates(np.arange(len(texts)))
+    pairs = compared(texts)
     assert len(pairs) < 120 * len(rows)
-    joined = {int(one) for one in pairs[:, 1]}
+    joined = {later for _, later, _, _ in pairs}
     assert set(range(601, 1_000)) <= joined, "each one is compared with an earlier one"

@@ -24,9 +24,11 @@ def near_pairs(records: Sequence[Record], threshold: float, on_progress: OnProgr
 def num_known(train: Sequence[Record], heldout: Sequence[Record], threshold: float) -> int:
     """How many held-out records are at least so alike to a training record."""
     texts = _taken(threshold, None, heldout, train).finish()
-    pairs = texts.candidates(np.arange(len(texts)), first=len(heldout))
-    is_alike = (texts.similarities(pairs) >= threshold).all(axis=1)
-    return len(np.unique(pairs[is_alike, 0]))
+    known: set[int] = set()
+    first = len(heldout)
+    for pairs, found in texts.compared(np.arange(len(texts)), later_from=first, earlier_below=first):
+        known.update(pairs[(found >= threshold).all(axis=1), 0].tolist())
+    return len(known)
 
 
 def _taken(threshold: float, on_progress: OnProgress | None, *parts: Sequence[Record]) -> TextTaker:

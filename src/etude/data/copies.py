@@ -131,15 +131,14 @@ class _Deciding:
 
     def near_ones(self, preferred: NDArray[np.intp], threshold: float, on_progress: OnProgress | None) -> None:
         """A row goes if a more preferred one that stays is alike."""
-        pairs = self.texts.candidates(preferred)
-        found = self.texts.similarities(pairs, on_progress)
-        is_prompt_alike = found[:, 0] >= threshold
-        pairs, found = pairs[is_prompt_alike], found[is_prompt_alike]
-        for (earlier, later), (prompts, answers) in zip(pairs.tolist(), found.tolist(), strict=True):
-            if answers < threshold:
-                self.conflicts.append((earlier, later))
-            elif self.copy_of[later] == NONE:
-                self._drop(later, earlier, min(prompts, answers), threshold)
+        for pairs, found in self.texts.compared(preferred, on_progress=on_progress):
+            for (earlier, later), (prompts, answers) in zip(pairs.tolist(), found.tolist(), strict=True):
+                if prompts < threshold:
+                    continue
+                if answers < threshold:
+                    self.conflicts.append((earlier, later))
+                elif self.copy_of[later] == NONE:
+                    self._drop(later, earlier, min(prompts, answers), threshold)
 
     def meant_ones(
         self, preferred: NDArray[np.intp], embed: Embed, threshold: float, on_progress: OnProgress | None

@@ -121,9 +121,7 @@ class LeakFinder:
         self._look()
         texts = self._texts.finish()
         first = len(self.items)
-        pairs = texts.candidates(np.arange(len(texts)), first=first)
-        found = texts.similarities(pairs)[:, 0]
-        for (item, row), alike in zip(pairs.tolist(), found.tolist(), strict=True):
+        for item, row, alike in texts.prompts_compared(later_from=first, earlier_below=first):
             if alike >= self.threshold:
                 self._found.setdefault(row - first, Leak(item, alike=alike))
         return self._found

@@ -1,9 +1,8 @@
 """Near copies among very many texts: MinHash signatures in bands find who may be alike, exact comparison decides.
 
-Two texts are near copies when the sets of their shingles have a Jaccard index of at least `threshold`. Signatures are
-folded into bands, so that a pair at the threshold shares at least one band with a probability of RECALL or more
-(locality-sensitive hashing, http://infolab.stanford.edu/~ullman/mmds/ch3n.pdf); each such pair is then compared on the
-shingles themselves. A text costs about 150 bytes of memory; the texts wait in a temporary file.
+Two texts are near copies when the sets of their shingles have a Jaccard index of at least `threshold`. Pairs that share
+bands of their signatures (`etude.data.bands`) are compared on the shingles themselves. A text costs about 170 bytes of
+memory, 300 while pairs are looked for; the texts wait in a temporary file.
 
 Shingles that half of the rows have say nothing about a pair (an instruction before every question, the keys of a JSON
 answer), so they are left out of its comparison: rows are alike when what is their own is alike.
@@ -11,16 +10,17 @@ answer), so they are left out of its comparison: rows are alike when what is the
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from etude.data.bands import bands_for, pairs_sharing_bands
 from etude.data.fingerprint import Prints, normal
 from etude.data.inputs import OnProgress
 from etude.data.shingles import FACTOR, jaccard, mixed, permutations, shingles, signatures
@@ -31,35 +31,15 @@ if TYPE_CHECKING:
 
 WIDTH = 5
 """Characters of a shingle."""
-RECALL = 0.9995
-MOST_PERMUTATIONS = 128
 AT_ONCE = 200_000
 """Characters that are hashed together."""
 SAMPLED = 1_000
 """Texts, the first ones, in which common shingles are looked for."""
 COMMON_SHARE = 0.5
 COMMON_LEAST = 10
-ALL_PAIRS = 64
-"""Up to this many texts of one band are compared all with all; beyond it each with those before it and the first."""
-FIRST_ONES = 32
-MOST_PAIRS = 4_000_000
-"""Of one band; beyond it no further neighbours are looked at."""
 DIGEST_BYTES = 16
 PAIRS_AT_ONCE = 5_000
 NUMBER = re.compile(r"\d+")
-
-
-def bands_for(threshold: float | None) -> tuple[int, int]:
-    """(number of bands, signature places in each): as selective as RECALL at the threshold allows."""
-    if threshold is None:
-        return 0, 0
-    best = (MOST_PERMUTATIONS, 1)
-    for rows in range(1, 17):
-        alike = threshold**rows
-        number = 1 if alike >= 1 else math.ceil(math.log(1 - RECALL) / math.log(1 - alike))
-        if number * rows <= MOST_PERMUTATIONS:
-            best = (number, rows)
-    return best
 
 
 @dataclass
@@ -182,23 +162,44 @@ class TakenTexts:
         labels[order] = np.cumsum(np.append(False, (np.diff(flat[order], axis=0) != 0).any(axis=1)))[: len(flat)]
         return labels
 
-    def candidates(self, ordered: NDArray[np.intp], *, first: int | None = None) -> NDArray[np.int64]:
-        """pairs_X2 of rows of `ordered` that share a band, as (one that comes earlier in it, a later one).
+    def compared(
+        self,
+        ordered: NDArray[np.intp],
+        *,
+        later_from: int = 0,
+        earlier_below: int | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """(pairs_X2, how alike their prompts and their answers are_X2), some at a time, of rows that share bands.
 
-        They are sorted by the later one's place, then the earlier one's. With `first`, only pairs of one of the first
-        so many rows and one of the others.
+        A pair is (one that comes earlier in `ordered`, a later one); pairs are sorted by the later one's place, then
+        the earlier one's. `later_from` and `earlier_below` are places in `ordered` that bound them.
         """
-        found = np.empty(0, dtype=np.int64)
-        for band in range(self.keys.shape[1]):
-            found = np.union1d(found, _neighbours(self.keys[ordered, band], len(ordered), first))
-        later, earlier = np.divmod(found, max(1, len(ordered)))
-        return np.stack([ordered[earlier], ordered[later]], axis=1).astype(np.int64)
+        found = pairs_sharing_bands(self.keys[ordered], later_from=later_from, earlier_below=earlier_below)
+        for done, places in found:
+            pairs = ordered[places].astype(np.int64)
+            for start in range(0, len(pairs), PAIRS_AT_ONCE):
+                chunk = pairs[start : start + PAIRS_AT_ONCE]
+                yield chunk, self.similarities(chunk)
+            if on_progress is not None:
+                on_progress(done, len(ordered))
+
+    def prompts_compared(
+        self, *, later_from: int, earlier_below: int | None = None
+    ) -> Iterator[tuple[int, int, float]]:
+        """(earlier row, later row, how alike their prompts are) of rows that share bands, as in `compared`."""
+        ordered = np.arange(len(self))
+        for pairs, found in self.compared(ordered, later_from=later_from, earlier_below=earlier_below):
+            for (earlier, later), alike in zip(pairs.tolist(), found[:, 0].tolist(), strict=True):
+                yield earlier, later, alike
 
     def pairs(self, threshold: float, on_progress: OnProgress | None = None) -> NDArray[np.int64]:
         """pairs_X2 of rows that are alike on both sides; of rows that are equal only one is looked at."""
-        _, first = np.unique(self.labels(), return_index=True)
-        found = self.candidates(np.sort(first))
-        return found[(self.similarities(found, on_progress) >= threshold).all(axis=1)]
+        _, once = np.unique(self.labels(), return_index=True)
+        found = [np.empty((0, 2), dtype=np.int64)]
+        for pairs, alike in self.compared(np.sort(once), on_progress=on_progress):
+            found.append(pairs[(alike >= threshold).all(axis=1)])
+        return np.concatenate(found)
 
     def prints(self, groups: NDArray[np.uint64]) -> Prints:
         """The rows as fingerprints of what was taken of them."""
@@ -210,26 +211,21 @@ class TakenTexts:
         found: NDArray[np.int64] = self.sizes.sum(axis=1, dtype=np.int64)
         return found
 
-    def similarities(self, pairs: NDArray[np.int64], on_progress: OnProgress | None = None) -> NDArray[np.float32]:
+    def similarities(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
         """found_X2: how alike the prompts of each pair are, and its answers: 1 is equal.
 
         Answers whose numbers differ are not alike at all.
         """
-        found = np.ones((len(pairs), 2), dtype=np.float32)
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            chunk = pairs[start : start + PAIRS_AT_ONCE]
-            rows, places = np.unique(chunk, return_inverse=True)
-            said = [self.text(row) for row in rows.tolist()]
-            for side in range(2):
-                sets = self._own_sets([texts[side] for texts in said])
-                numbers = [NUMBER.findall(texts[side]) if side else () for texts in said]
-                equal = (self.digests[chunk[:, 0], side] == self.digests[chunk[:, 1], side]).all(axis=1)
-                for at in np.flatnonzero(~equal):
-                    one, other = places.reshape(-1, 2)[at]
-                    alike = jaccard(sets[one], sets[other]) if numbers[one] == numbers[other] else 0.0
-                    found[start + at, side] = alike
-            if on_progress is not None:
-                on_progress(min(start + PAIRS_AT_ONCE, len(pairs)), len(pairs))
+        found = np.ones((len(pairs), 2))
+        rows, places = np.unique(pairs, return_inverse=True)
+        said = [self.text(row) for row in rows.tolist()]
+        for side in range(2):
+            sets = self._own_sets([texts[side] for texts in said])
+            numbers = [NUMBER.findall(texts[side]) if side else () for texts in said]
+            equal = (self.digests[pairs[:, 0], side] == self.digests[pairs[:, 1], side]).all(axis=1)
+            for at in np.flatnonzero(~equal):
+                one, other = places.reshape(-1, 2)[at]
+                found[at, side] = jaccard(sets[one], sets[other]) if numbers[one] == numbers[other] else 0.0
         return found
 
     def _own_sets(self, texts: list[str]) -> list[NDArray[np.uint64]]:
@@ -244,34 +240,3 @@ class TakenTexts:
         return Sides(
             content[:prompt].decode("utf-8", "surrogatepass"), content[prompt:].decode("utf-8", "surrogatepass")
         )
-
-
-def _neighbours(keys: NDArray[np.uint32], number: int, first: int | None) -> NDArray[np.int64]:
-    """Pairs of places with the same key, as later * number + earlier; across `first`, where it is given."""
-
-    def across(earlier: NDArray[np.intp], later: NDArray[np.intp]) -> NDArray[np.int64]:
-        wanted = slice(None) if first is None else (earlier < first) & (later >= first)
-        return later[wanted].astype(np.int64) * number + earlier[wanted]
-
-    order = np.argsort(keys, kind="stable")
-    ranked = keys[order]
-    same = ranked[1:] == ranked[:-1]
-    in_run = np.append(same, False) | np.append(False, same)
-    order, ranked = order[in_run], ranked[in_run]
-    found: list[NDArray[np.int64]] = []
-    size = 0
-    for lag in range(1, ALL_PAIRS):
-        is_pair = ranked[lag:] == ranked[:-lag]
-        if not is_pair.any() or size > MOST_PAIRS:
-            break
-        found.append(across(order[:-lag][is_pair], order[lag:][is_pair]))
-        size += len(found[-1])
-    is_first = np.append(True, ranked[1:] != ranked[:-1])
-    starts = np.flatnonzero(is_first)[np.cumsum(is_first) - 1] if len(ranked) else np.empty(0, dtype=np.intp)
-    far = np.flatnonzero(np.arange(len(ranked)) - starts >= ALL_PAIRS)
-    for at in range(FIRST_ONES):
-        if size > MOST_PAIRS or not len(far):
-            break
-        found.append(across(order[starts[far] + at], order[far]))
-        size += len(found[-1])
-    return np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)

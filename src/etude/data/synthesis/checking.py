@@ -142,8 +142,6 @@ class Fresh:
 
     def _copies(self, made: Sequence[Candidate], gone: set[int]) -> dict[int, Verdict]:
         """Each example is compared with the seeds, the rows kept so far, and those before it that stay."""
-        import numpy as np
-
         from etude.data.near import TextTaker
 
         texts, known = TextTaker(self.options.threshold), []
@@ -155,11 +153,9 @@ class Fresh:
             texts.take(Sides(one.prompt, ""))
         known += [f"attempt {one.attempt}" for one in self.kept]
         taken = texts.finish()
-        pairs = taken.candidates(np.arange(len(taken)))
-        pairs = pairs[pairs[:, 1] >= len(known)]
         found: dict[int, Verdict] = {}
         best: dict[int, float] = {}
-        for (earlier, later), alike in zip(pairs.tolist(), taken.similarities(pairs)[:, 0].tolist(), strict=True):
+        for earlier, later, alike in taken.prompts_compared(later_from=len(known)):
             before, place = earlier - len(known), later - len(known)
             stays = before < 0 or (before not in found and before not in gone)
             if stays and alike >= max(self.options.threshold, best.get(place, 0.0)):
