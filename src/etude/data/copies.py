@@ -76,7 +76,7 @@ class Found:
 
 @dataclass
 class CopyFinder:
-    """Takes rows as they pass, then says which are copies. Memory: about 170 bytes a row."""
+    """Takes rows as they pass, then says which are copies. Memory: about 180 bytes a row, 440 while it ends."""
 
     threshold: float | None
     """How alike near copies are; None: only equal rows are looked for."""

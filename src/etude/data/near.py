@@ -2,7 +2,7 @@
 
 Two texts are near copies when the sets of their shingles have a Jaccard index of at least `threshold`. Pairs that share
 bands of their signatures (`etude.data.bands`) are compared on the shingles themselves. A text costs about 170 bytes of
-memory, 300 while pairs are looked for; the texts wait in a temporary file.
+memory, 430 while pairs are looked for; the texts wait in a temporary file.
 
 Shingles that half of the rows have say nothing about a pair (an instruction before every question, the keys of a JSON
 answer), so they are left out of its comparison: rows are alike when what is their own is alike.
