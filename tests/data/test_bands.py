@@ -47,3 +47,12 @@ def test_pairs_are_those_that_share_two_bands(
         if other >= since and (below is None or one < below) and (keys[one] == keys[other]).sum() >= 2
     ]
     assert [done for done, _ in parts] == [min(at + at_once, number) for at in range(since, number, at_once)]
+
+
+def test_very_many_of_one_key_meet_their_neighbours_and_the_first() -> None:
+    one = np.stack([np.zeros(200), np.arange(200), np.arange(200)], axis=1).astype(np.uint32)
+    two = np.stack([np.zeros(200), np.ones(200), np.arange(200)], axis=1).astype(np.uint32)
+    assert not sum(len(pairs) for _, pairs in pairs_sharing_bands(one)), "one band in common is not two"
+    found = {tuple(pair) for _, pairs in pairs_sharing_bands(two) for pair in pairs.tolist()}
+    places = combinations(range(200), 2)
+    assert found == {(a, b) for a, b in places if b - a < bands.ALL_PAIRS or a < bands.FIRST_ONES}

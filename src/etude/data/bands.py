@@ -92,8 +92,8 @@ class _Band:
                 return np.concatenate(found)
             found.append(self._coded(later, later - lag, before))
             size += len(found[-1])
-        far = later[since >= ALL_PAIRS]
-        for at in range(FIRST_ONES if size <= MOST_PAIRS and len(far) else 0):
+        for at in range(FIRST_ONES if size <= MOST_PAIRS else 0):
+            far = later[since >= ALL_PAIRS + at]  # nearer ones have been seen as neighbours
             found.append(self._coded(far, self.run_starts[far] + np.uint32(at), before))
         return np.concatenate(found)
 
