@@ -72,6 +72,11 @@ def test_none_held_out_and_none_possible() -> None:
         split(records, 0.5, seed=0)
 
 
+def test_a_number_of_rows_is_no_share() -> None:
+    with pytest.raises(DataError, match="holdout is a share of the rows, got 128"):
+        split(chats(("a", "b"), ("c", "d")), 128, seed=0)
+
+
 def test_duplicates_are_counted_but_for_case_and_space() -> None:
     assert duplicates(chats(("Hi  there", "yes"), ("hi\nthere", "YES"), ("x", "y")), chats(("X", "y"), ("z", "z"))) == (
         1,

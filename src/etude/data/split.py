@@ -26,11 +26,15 @@ def split(
 
     Rows of one group stay together, and so do rows that are the same but for case and white space, and the pairs of
     rows in `near` (by their places). A pure function of content and seed: neither the order of the rows nor their file
-    names matter. DataError if everything is one group.
+    names matter. DataError if everything is one group, or the share is none.
 
     Rows that were made from others (`augmented_from`) are never held out: those of a held-out parent are in neither
     part, the others are in training.
     """
+    where = ", ".join(records.sources)
+    if not 0 <= holdout < 1:
+        remedy = "give a share from 0 up to but below 1, or a file of its own"
+        raise DataError(f"holdout is a share of the rows, got {holdout:g}", where=where, remedy=remedy)
     if not holdout:
         return records, records.only(np.zeros(len(records), dtype=bool))
     prints = records.prints()
@@ -45,7 +49,7 @@ def split(
         remedy = "set holdout to 0 or to a file of its own"
         if near is not None and len(near):
             remedy += ", or near_copies to 0"
-        raise DataError(found, where=", ".join(records.sources), remedy=remedy)
+        raise DataError(found, where=where, remedy=remedy)
     ordered = drawn(labels, prints, seed, made=made)
     wanted = max(1, round(holdout * num_rows))
     most = min(wanted * 1.1, num_rows - 1)
