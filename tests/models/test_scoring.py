@@ -12,7 +12,7 @@ from torch import Tensor
 
 from etude.batch import Batch, Sample, TokenRow
 from etude.models import attention
-from etude.models.attention import IMPLEMENTATION, attention_set_to, follows, register_tree_attention
+from etude.models.attention import attention_set_to, follow, follows
 from etude.models.scoring import score, score_rows
 from etude.packing import pack
 from tests.models.families import family, forget_long_rows
@@ -53,7 +53,7 @@ def test_recomputed_attention_weights_give_the_same_gradients(monkeypatch: pytes
     for limit in (1 << 30, 0):
         monkeypatch.setattr(attention, "RECOMPUTE_ABOVE", limit)
         module.zero_grad()
-        module.set_attn_implementation(IMPLEMENTATION)
+        follow(module)
         score(module, batch).sum().backward()
         grads.append([p.grad.clone() for p in module.parameters() if p.grad is not None])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
@@ -66,8 +66,7 @@ tokens = st.lists(st.integers(3, 6), min_size=2, max_size=12).map(tuple)
 @given(rows=st.lists(tokens, min_size=1, max_size=8), min_shared=st.integers(1, 4))
 def test_any_tree_equals_flat_rows(rows: list[tuple[int, ...]], min_shared: int) -> None:
     module = toy_module(layers=1, hidden=32)
-    register_tree_attention()
-    module.set_attn_implementation(IMPLEMENTATION)
+    follow(module)
     with torch.no_grad():
         tree = score(module, batch_of(rows, min_shared=min_shared))
         flat = score(module, batch_of(rows, share=False))
@@ -85,7 +84,7 @@ def test_many_sites_are_scored_in_chunks(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_score_rows_gives_every_token_of_every_row() -> None:
     model = toy_loaded()
-    model.module.set_attn_implementation(IMPLEMENTATION)
+    follow(model.module)
     rows = some_rows()
     seen: list[tuple[int, int]] = []
     scored = score_rows(

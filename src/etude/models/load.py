@@ -17,6 +17,7 @@ from etude.models.layers.held import HeldLinear
 from etude.models.loaded import LoadedModel
 from etude.models.options import Held, ModelOptions, Precision
 from etude.models.probe import proven_way
+from etude.models.products import computes_in_bfloat16
 from etude.models.refuse import inspect_folder, known_architecture
 from etude.models.source import find_folder, folder_hash
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
 def precision_name(setting: Precision) -> Precision:
@@ -32,14 +32,6 @@ def precision_name(setting: Precision) -> Precision:
     if setting == "auto":
         return "bfloat16" if computes_in_bfloat16() else "float32"
     return setting
-
-
-def computes_in_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; emulated it takes 20 to 50 times as long as float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return any(bool(capabilities.get(name)) for name in BFLOAT16_INSTRUCTIONS)
 
 
 def own_device() -> torch.device:

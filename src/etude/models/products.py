@@ -1,5 +1,6 @@
 """The matrix products of a decoder layer: on the tile registers of AMX processors by our kernels, elsewhere by torch.
 
+A processor without bfloat16 products gets them through float32, a weight at a time: torch's own there is a plain loop.
 A product takes its low-rank addition and its residual along, so that the output is written once. On two threads of one
 core the kernels reach about 2 TFLOP/s in bfloat16 whatever the shape, where the library falls to half of that for some.
 
@@ -7,6 +8,8 @@ Shape letters: T tokens, I inputs, O outputs, R ranks of all adapters together, 
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,6 +19,38 @@ from etude.models import kernels
 TILE = 32
 """Rows and summed dimensions that the tiles take are multiples of this."""
 Pair = tuple[Tensor, Tensor]
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+
+
+@cache
+def computes_in_bfloat16() -> bool:
+    """Whether the processor, or the GPU where there is one, multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _processor_multiplies()
+
+
+@cache
+def _processor_multiplies() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def _needs_float32(one: Tensor) -> bool:
+    return one.dtype == torch.bfloat16 and one.device.type == "cpu" and not _processor_multiplies()
+
+
+def product(left: Tensor, right: Tensor, low: Pair | None = None, residual: Tensor | None = None) -> Tensor:
+    """left right, plus the product of a pair, plus the residual, rounded once where float32 does it."""
+    if _needs_float32(left):
+        out = left.float() @ right.float()
+        if low is not None:
+            out.addmm_(low[0].float(), low[1].float())
+        if residual is not None:
+            out += residual
+        return out.to(left.dtype)
+    out = left @ right if residual is None else torch.addmm(residual, left, right)
+    return out if low is None else out.addmm_(*low)
 
 
 def takes_any_length(dtype: torch.dtype) -> bool:
@@ -42,21 +77,18 @@ def _on_tiles(*lefts: Tensor) -> bool:
 def forward(x_TI: Tensor, weight_OI: Tensor, low: Pair | None = None, residual_TO: Tensor | None = None) -> Tensor:
     """x Wᵀ, plus low thinᵀ for a pair (low [T, R], thin [O, R]), plus the residual."""
     if _on_tiles(x_TI) and weight_OI.is_contiguous():
-        return _product(x_TI, weight_OI, low, residual_TO, right_is_KN=False)
-    weight_IO = weight_OI.t()
-    out_TO = x_TI @ weight_IO if residual_TO is None else torch.addmm(residual_TO, x_TI, weight_IO)
-    return out_TO if low is None else out_TO.addmm_(low[0], low[1].t())
+        return _by_kernel(x_TI, weight_OI, low, residual_TO, right_is_KN=False)
+    return product(x_TI, weight_OI.t(), low and (low[0], low[1].t()), residual_TO)
 
 
 def backward(dy_TO: Tensor, weight_OI: Tensor, low: Pair | None = None) -> Tensor:
     """dy W, plus d_low thin for a pair (d_low [T, R], thin [R, I])."""
     if _on_tiles(dy_TO) and weight_OI.is_contiguous():
-        return _product(dy_TO, weight_OI, low, None, right_is_KN=True)
-    dx_TI = dy_TO @ weight_OI
-    return dx_TI if low is None else dx_TI.addmm_(*low)
+        return _by_kernel(dy_TO, weight_OI, low, None, right_is_KN=True)
+    return product(dy_TO, weight_OI, low)
 
 
-def _product(left: Tensor, right: Tensor, low: Pair | None, residual: Tensor | None, *, right_is_KN: bool) -> Tensor:
+def _by_kernel(left: Tensor, right: Tensor, low: Pair | None, residual: Tensor | None, *, right_is_KN: bool) -> Tensor:
     num_rows, depth = left.shape
     num_columns = right.shape[1] if right_is_KN else right.shape[0]
     out = left.new_empty(num_rows, num_columns)
@@ -72,6 +104,8 @@ def outer(left_TM: Tensor, right_TN: Tensor, dtype: torch.dtype, scale: float = 
     """scale · leftᵀ right, [M, N] in the given type: what a weight's gradient is."""
     is_bf16 = left_TM.dtype == right_TN.dtype == torch.bfloat16
     if not (is_bf16 and kernels.multiplies() and left_TM.stride(1) == right_TN.stride(1) == 1):
+        if _needs_float32(left_TM):
+            left_TM, right_TN = left_TM.float(), right_TN.float()
         found = (left_TM.t() @ right_TN).to(dtype)
         return found if scale == 1.0 else found.mul_(scale)
     out = left_TM.new_empty(left_TM.shape[1], right_TN.shape[1], dtype=dtype)

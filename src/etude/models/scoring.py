@@ -173,7 +173,7 @@ class HeadLogProbabilities(torch.autograd.Function):
         scale: float,
         softcap: float | None,
     ) -> Tensor:
-        logits = nn.functional.linear(hidden_CE, weight_VE, bias_V)
+        logits = _logits(hidden_CE, weight_VE, bias_V)
         ctx.scale, ctx.softcap, ctx.logits, ctx.plain = scale, softcap, None, scale == 1.0 and softcap is None
         if ctx.plain and kernels.computes(logits):
             at_target_C, normalizer_C = (torch.empty(len(logits)) for _ in range(2))
@@ -185,7 +185,8 @@ class HeadLogProbabilities(torch.autograd.Function):
         slope_CE = None
         if ctx.needs_input_grad[:3] == (True, False, False):
             ones_C = torch.ones_like(at_target_C)
-            slope_CE = _logits_gradient(ctx, logits, target_C, normalizer_C, ones_C) @ weight_VE
+            d_logits = _logits_gradient(ctx, logits, target_C, normalizer_C, ones_C)
+            slope_CE = products.product(d_logits, weight_VE)
         elif any(ctx.needs_input_grad) and logits.numel() <= KEPT_NUMBERS:
             ctx.logits = logits
         ctx.save_for_backward(hidden_CE, weight_VE, bias_V, target_C, normalizer_C, slope_CE)
@@ -199,17 +200,21 @@ class HeadLogProbabilities(torch.autograd.Function):
             return slope_CE * grad_C[:, None].to(slope_CE.dtype), None, None, None, None, None
         logits, ctx.logits = ctx.logits, None  # the gradient takes their memory
         if logits is None:
-            logits = nn.functional.linear(hidden_CE, weight_VE, bias_V)
+            logits = _logits(hidden_CE, weight_VE, bias_V)
         d_logits = _logits_gradient(ctx, logits, target_C, normalizer_C, grad_C)
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
         return (
-            d_logits @ weight_VE if need_hidden else None,
-            d_logits.t() @ hidden_CE if need_weight else None,
+            products.product(d_logits, weight_VE) if need_hidden else None,
+            products.product(d_logits.t(), hidden_CE) if need_weight else None,
             d_logits.float().sum(0).to(hidden_CE.dtype) if need_bias and bias_V is not None else None,
             None,
             None,
             None,
         )
+
+
+def _logits(hidden_CE: Tensor, weight_VE: Tensor, bias_V: Tensor | None) -> Tensor:
+    return products.product(hidden_CE, weight_VE.t(), residual=bias_V)
 
 
 def _logits_gradient(ctx: Any, logits: Tensor, target_C: Tensor, normalizer_C: Tensor, grad_C: Tensor) -> Tensor:
