@@ -99,6 +99,7 @@ def prepare(module: PreTrainedModel) -> bool:
     for layer in layers:
         adopt([getattr(layer.self_attn, name) for name in QKV])
         adopt([getattr(layer.mlp, name) for name in GATE_UP])
+        kernels.give_back_memory()  # else all parts wait beside their wholes
     return read_halves(module) is not None
 
 

@@ -147,6 +147,7 @@ def _from_files(folder: Path, dtype: torch.dtype, held: Held | None) -> Any:
         linear = module.get_submodule(name)
         rounded = HeldLinear(slices[f"{name}.weight"][...], linear.bias, held=held, dtype=dtype)
         module.set_submodule(name, rounded)
+        kernels.give_back_memory()  # else what each layer took on the way stays beside all that follow
     return module, how
 
 

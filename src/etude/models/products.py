@@ -19,6 +19,8 @@ from etude.models import kernels
 TILE = 32
 """Rows and summed dimensions that the tiles take are multiples of this."""
 Pair = tuple[Tensor, Tensor]
+WIDENED_AT_ONCE = 1 << 23
+"""Numbers of a weight that are in float32 at a time."""
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
@@ -43,7 +45,7 @@ def _needs_float32(one: Tensor) -> bool:
 def product(left: Tensor, right: Tensor, low: Pair | None = None, residual: Tensor | None = None) -> Tensor:
     """left right, plus the product of a pair, plus the residual, rounded once where float32 does it."""
     if _needs_float32(left):
-        out = left.float() @ right.float()
+        out = _through_float32(left, right)
         if low is not None:
             out.addmm_(low[0].float(), low[1].float())
         if residual is not None:
@@ -51,6 +53,29 @@ def product(left: Tensor, right: Tensor, low: Pair | None = None, residual: Tens
         return out.to(left.dtype)
     out = left @ right if residual is None else torch.addmm(residual, left, right)
     return out if low is None else out.addmm_(*low)
+
+
+def _through_float32(left: Tensor, right: Tensor) -> Tensor:
+    """left right in float32, of the right side a piece at a time, as it lies in memory."""
+    wide_left = left.float()
+    out = wide_left.new_zeros(len(left), right.shape[1])
+    room = wide_left.new_empty(max(WIDENED_AT_ONCE, *right.shape))
+    if right.t().is_contiguous():
+        for into, piece in zip(out.split(*_step(right, 1)), right.split(*_step(right, 1)), strict=True):
+            into.addmm_(wide_left, _widened(piece.t(), room).t())
+    else:
+        step, _ = _step(right, 0)
+        for some, piece in zip(wide_left.split(step, 1), right.split(step), strict=True):
+            out.addmm_(some, _widened(piece, room))
+    return out
+
+
+def _step(right: Tensor, dim: int) -> tuple[int, int]:
+    return max(1, WIDENED_AT_ONCE // right.shape[1 - dim]), dim
+
+
+def _widened(piece: Tensor, room: Tensor) -> Tensor:
+    return room[: piece.numel()].view(piece.shape).copy_(piece)
 
 
 def takes_any_length(dtype: torch.dtype) -> bool:
