@@ -24,18 +24,21 @@ WIDENED_AT_ONCE = 1 << 23
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 
 
-@cache
 def computes_in_bfloat16() -> bool:
     """Whether the processor, or the GPU where there is one, multiplies bfloat16 in hardware."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return _processor_multiplies()
+    return _has_instructions()
+
+
+def _has_instructions() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in BFLOAT16_INSTRUCTIONS)
 
 
 @cache
 def _processor_multiplies() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return any(bool(capabilities.get(name)) for name in BFLOAT16_INSTRUCTIONS)
+    return _has_instructions()
 
 
 def _needs_float32(one: Tensor) -> bool:
