@@ -63,6 +63,11 @@ class Measured:
 
 
 def peak_gigabytes() -> float:
+    """Of this process; what the kernel counts otherwise starts with the peak of the process that started this one."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (one for one in status.read_text(encoding="utf-8").splitlines() if one.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
