@@ -53,6 +53,15 @@ def test_the_kernel_spells_out_what_the_formula_says(shape: tuple[int, int], dty
     assert torch.equal(layer.weight, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 64), (5, 100), (1, 7), (96, 128)])
+def test_the_kernel_rounds_as_the_formula_does(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    given = weight(*shape).to(dtype)
+    given[0] = 0.0
+    for found, expected in zip(quantize.to_nf4(given), quantize.nf4_by_formula(given), strict=True):
+        assert torch.equal(found, expected)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 200), st.integers(0, 9), st.sampled_from(HELD))
 def test_no_number_is_further_off_than_a_step(outputs: int, inputs: int, seed: int, held: Held) -> None:

@@ -10,6 +10,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from etude.models import kernels
+
 BLOCK = 64
 SPELLED_AT_ONCE = 1 << 23
 """Numbers, a multiple of a block."""
@@ -38,6 +40,16 @@ NF4 = (
 
 def to_nf4(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Two codes a byte, the first in the high half [N / 2], and the largest magnitude of each block, float32 [B]."""
+    if not kernels.computes(weight):
+        return nf4_by_formula(weight)
+    num_blocks = -(-weight.numel() // BLOCK)
+    packed, scale_B = torch.empty(num_blocks * BLOCK // 2, dtype=torch.uint8), torch.empty(num_blocks)
+    kernels.run("to_nf4", weight.detach().contiguous(), packed, scale_B, weight.numel())
+    return packed, scale_B
+
+
+def nf4_by_formula(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """What `to_nf4` gives, where no kernel does it."""
     flat = weight.detach().flatten().float()
     blocks = torch.nn.functional.pad(flat, (0, -len(flat) % BLOCK)).view(-1, BLOCK)
     scale_B = blocks.abs().amax(1)

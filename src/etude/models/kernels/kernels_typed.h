@@ -271,6 +271,27 @@ void NAME(sums_of_squares)(const REAL *x, float *sums, int64_t n, int64_t chunks
     }
 }
 
+/* Two 4-bit codes a byte of n numbers, the first in the high half, and the largest magnitude of each 64; a last block
+   that is not full goes on with zeros. */
+void NAME(to_nf4)(const REAL *weight, uint8_t *code, float *scale, int64_t n) {
+    int64_t blocks = (n + 63) / 64;
+    float middle[15];
+    for (int level = 0; level < 15; level++) middle[level] = (NF4[level + 1] + NF4[level]) / 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        float x[64] = {0}, top = 0.0f;
+        int32_t above[64] = {0};
+        int64_t length = n - block * 64 < 64 ? n - block * 64 : 64;
+        for (int64_t i = 0; i < length; i++) x[i] = LOAD(weight[block * 64 + i]);
+        for (int i = 0; i < 64; i++) top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
+        scale[block] = top;
+        for (int i = 0; i < 64; i++) x[i] /= top > FLT_MIN ? top : FLT_MIN;
+        for (int level = 0; level < 15; level++)
+            for (int i = 0; i < 64; i++) above[i] += x[i] > middle[level];
+        for (int i = 0; i < 32; i++) code[block * 32 + i] = (uint8_t)(above[2 * i] << 4 | above[2 * i + 1]);
+    }
+}
+
 /* A weight of n numbers spelled out from two 4-bit codes a byte, the first in the high half, and a scale for 64. */
 void NAME(from_nf4)(REAL *out, const uint8_t *code, const float *scale, int64_t n) {
     int64_t blocks = (n + 63) / 64;
