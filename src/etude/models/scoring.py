@@ -5,8 +5,8 @@ Shape letters: T tokens of the tree, S sites, E hidden size, V vocabulary, C sit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -63,6 +63,19 @@ def site_states(
     """Final hidden states at the sites, [S, E], before the head."""
     batch = led(module, batch)
     recompute = recomputing.is_wanted(module, len(batch.tokens_T), checkpointing)
+    with _memory_given_back() if recompute else nullcontext():
+        return _site_states(module, batch, way, recompute=recompute)
+
+
+@contextmanager
+def _memory_given_back() -> Iterator[None]:
+    """Where a pass is long and memory short, pieces that the pass before and its forward half left are not kept."""
+    kernels.give_back_memory()
+    yield
+    kernels.give_back_memory()
+
+
+def _site_states(module: PreTrainedModel, batch: Batch, way: Way, *, recompute: bool) -> Tensor:
     if not packs_at_this_length(module, batch) or way == "rows":
         return site_states_by_row(module, batch)
     if way == "fused":
