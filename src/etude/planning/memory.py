@@ -195,7 +195,7 @@ def _gradients(shape: Shape, work: Work) -> float:
 
 
 def _loading(shape: Shape, work: Work) -> dict[str, float]:
-    """A tensor as its file holds it, on its way into memory; without kernels few bits are found through three copies."""
+    """A tensor as its file holds it, on its way into memory; where no kernel finds its few bits, three copies."""
     found = {"conversion": 4.0 * shape.largest}
     if work.held is not None and not (work.fused and work.held != "int8"):
         found["quantisation"] = 4.0 * _largest_linear(shape) * 3
