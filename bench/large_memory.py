@@ -20,7 +20,7 @@ SIZES = {
     "max_position_embeddings": 2048,
     "tie_word_embeddings": True,
 }
-TECHNIQUES = ("full", "lora", "qlora", "adapter", "sparse")
+TECHNIQUES = ("full", "lora", "qlora")
 
 
 def main() -> None:
