@@ -21,7 +21,7 @@ from etude.models.fused_attention import Heads, Rotation, attend, attend_backwar
 from etude.models.layers.virtual import PrefixedLinear
 from etude.models.layout import Layout
 from etude.models.projections import Projections, adopt
-from etude.models.recompute import again
+from etude.models.recompute import GIVE_BACK_EVERY, GivenBack, again
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -159,7 +159,9 @@ def site_states(
     rotation = Rotation(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
     padded_S = torch.nn.functional.pad(site_S, (0, -len(site_S) % step))
     *most, last = halves
-    for halves_of_layer in most:
+    for at, halves_of_layer in enumerate(most):
+        if recompute and at % GIVE_BACK_EVERY == 0:
+            x = GivenBack.apply(x)  # type: ignore[no-untyped-call]
         arguments = (x, halves_of_layer, layout, rotation)
         x = again(_layer, *arguments) if recompute else _layer(*arguments)
     attention, feed_forward = last

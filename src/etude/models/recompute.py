@@ -9,8 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from etude.models import kernels
 from etude.models.attention import tree_layout
 from etude.models.layout import Layout
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from etude.models.options import Checkpointing
 
+GIVE_BACK_EVERY = 5
+"""Layers: pages that are wanted again cost a fault each."""
 MOST_KEPT_BYTES = 2 << 30
 """`auto` keeps activations up to this many bytes on a CPU; on a GPU, up to half of its free memory."""
 
@@ -26,6 +30,23 @@ MOST_KEPT_BYTES = 2 << 30
 def again(function: Callable[..., Any], *arguments: Any) -> Any:
     """The function's result; what it saves for the backward pass is made again there, by the same numbers."""
     return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+class GivenBack(torch.autograd.Function):
+    """The same numbers; on the way there and back, what was freed so far goes back to the system.
+
+    Layers that are done leave gaps into which the wider pieces of the others do not fit: a heap that keeps them grows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        kernels.give_back_memory()
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        kernels.give_back_memory()
+        return gradients[0]
 
 
 def is_wanted(module: PreTrainedModel, num_tokens: int, setting: Checkpointing) -> bool:
