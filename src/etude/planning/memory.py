@@ -157,8 +157,6 @@ def memory_of(shape: Shape, work: Work) -> Memory:
         phases["updating"] = {**learning, **gradients, **activations}
     else:  # the heap keeps them in pieces that do not fit what comes then
         phases["updating"] = {**learning, **gradients, **activations, **logits}
-        if work.recompute:  # inputs of layers that are done leave gaps into which the wider pieces do not fit
-            phases["updating"]["gaps"] = shape.layers * _inputs(shape, work, work.tokens)
     return Memory(phases)
 
 
@@ -244,12 +242,8 @@ def _activations(shape: Shape, work: Work, tokens: int, *, ranks: int) -> float:
 
 def _waiting(shape: Shape, work: Work, tokens: int, *, ranks: int) -> float:
     """What all layers keep for the backward pass: where activations are computed again, their inputs alone."""
-    a_layer = _inputs(shape, work, tokens) if work.recompute else _a_layer(shape, work, tokens, ranks=ranks)
-    return shape.layers * a_layer * (1 + SLACK)
-
-
-def _inputs(shape: Shape, work: Work, tokens: int) -> float:
-    return float(tokens * work.bytes_a_number * shape.hidden)
+    inputs = float(tokens * work.bytes_a_number * shape.hidden)
+    return shape.layers * (inputs if work.recompute else _a_layer(shape, work, tokens, ranks=ranks)) * (1 + SLACK)
 
 
 def _a_layer(shape: Shape, work: Work, tokens: int, *, ranks: int) -> float:
