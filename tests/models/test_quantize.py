@@ -62,6 +62,13 @@ def test_the_kernel_rounds_as_the_formula_does(shape: tuple[int, int], dtype: to
         assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize("held", HELD)
+def test_what_is_no_number_is_not_rounded_to_one(held: Held) -> None:
+    given = weight(4, 64)
+    given[2, 5] = float("nan")
+    assert HeldLinear(given, None, held=held, dtype=torch.float32).weight[2].isnan().any()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 200), st.integers(0, 9), st.sampled_from(HELD))
 def test_no_number_is_further_off_than_a_step(outputs: int, inputs: int, seed: int, held: Held) -> None:

@@ -272,7 +272,7 @@ void NAME(sums_of_squares)(const REAL *x, float *sums, int64_t n, int64_t chunks
 }
 
 /* Two 4-bit codes a byte of n numbers, the first in the high half, and the largest magnitude of each 64; a last block
-   that is not full goes on with zeros. */
+   that is not full goes on with zeros. A magnitude that is no number stays one. */
 void NAME(to_nf4)(const REAL *weight, uint8_t *code, float *scale, int64_t n) {
     int64_t blocks = (n + 63) / 64;
     float middle[15];
@@ -283,7 +283,7 @@ void NAME(to_nf4)(const REAL *weight, uint8_t *code, float *scale, int64_t n) {
         int32_t above[64] = {0};
         int64_t length = n - block * 64 < 64 ? n - block * 64 : 64;
         for (int64_t i = 0; i < length; i++) x[i] = LOAD(weight[block * 64 + i]);
-        for (int i = 0; i < 64; i++) top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
+        for (int i = 0; i < 64; i++) top = fabsf(x[i]) > top || x[i] != x[i] ? fabsf(x[i]) : top;
         scale[block] = top;
         for (int i = 0; i < 64; i++) x[i] /= top > FLT_MIN ? top : FLT_MIN;
         for (int level = 0; level < 15; level++)
