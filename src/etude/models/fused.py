@@ -160,7 +160,7 @@ def site_states(
     padded_S = torch.nn.functional.pad(site_S, (0, -len(site_S) % step))
     *most, last = halves
     for at, halves_of_layer in enumerate(most):
-        if recompute and at % GIVE_BACK_EVERY == 0:
+        if recompute and at and at % GIVE_BACK_EVERY == 0:
             x = GivenBack.apply(x)  # type: ignore[no-untyped-call]
         arguments = (x, halves_of_layer, layout, rotation)
         x = again(_layer, *arguments) if recompute else _layer(*arguments)

@@ -22,7 +22,7 @@ class ModelOptions:
     precision: Precision = "auto"
     """How weights are held and products computed: `auto` takes bfloat16 where the processor computes in it (GPUs,
     CPUs with AVX512-BF16 or AMX), else float32, which is then faster and exact. `bfloat16` on such a processor still
-    halves the memory of the weights: their products go through float32."""
+    halves the memory of the weights; the products of llama-like models go through float32 there."""
     activation_checkpointing: Checkpointing = "auto"
     """Whether a layer's activations are computed again in the backward pass instead of kept: far less memory, about a
     third more time. `auto`: where they would take over 2 GiB (on a GPU: half of its free memory)."""

@@ -1,6 +1,6 @@
 """The matrix products of a decoder layer: on the tile registers of AMX processors by our kernels, elsewhere by torch.
 
-A processor without bfloat16 products gets them through float32, a weight at a time: torch's own there is a plain loop.
+A processor without bfloat16 products gets them through float32, a piece at a time: torch's own is a plain loop.
 A product takes its low-rank addition and its residual along, so that the output is written once. On two threads of one
 core the kernels reach about 2 TFLOP/s in bfloat16 whatever the shape, where the library falls to half of that for some.
 
@@ -46,7 +46,7 @@ def _needs_float32(one: Tensor) -> bool:
 
 
 def product(left: Tensor, right: Tensor, low: Pair | None = None, residual: Tensor | None = None) -> Tensor:
-    """left right, plus the product of a pair, plus the residual, rounded once where float32 does it."""
+    """left [T, K] right [K, N], plus a pair's product, plus a residual [T, N] or [N]; rounded once through float32."""
     if _needs_float32(left):
         out = _through_float32(left, right)
         if low is not None:
