@@ -37,8 +37,8 @@ from etude.evaluation.tasks import Task
 from etude.exporting.targets import obstacles
 from etude.models.load import load, precision_name
 from etude.models.loaded import LoadedModel
+from etude.models.machine import forget_peak, peak_memory
 from etude.pages.report import write_report
-from etude.planning.machine import forget_peak, peak_memory
 from etude.runs.directory import RunDirectory, claim
 from etude.runs.lease import Lease
 from etude.runs.manifest import BaseModel, Cost, DataSource, Manifest, Status, installed_versions, new_run_id, utc_now

@@ -19,11 +19,11 @@ from etude.models.kernels import multiplies
 from etude.models.layout import BLOCK, layout_of
 from etude.models.load import own_device, precision_name
 from etude.models.loaded import LoadedModel
+from etude.models.machine import free_memory
 from etude.models.options import Checkpointing, ModelOptions
 from etude.models.recompute import MOST_KEPT_BYTES
 from etude.models.source import cache_folder
 from etude.planning.calibration import known_operations_per_second, remember
-from etude.planning.machine import free_memory
 from etude.planning.memory import Memory, Survey, Work, memory_of
 from etude.planning.shape import Shape, shape_of
 from etude.planning.time import Amount, operations

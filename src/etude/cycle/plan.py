@@ -12,11 +12,11 @@ from etude.cycle.rows import prepare_rows
 from etude.cycle.show import Quiet
 from etude.errors import ConfigError
 from etude.models.load import precision_name
+from etude.models.machine import free_memory
 from etude.models.source import cache_folder
 from etude.planning.advice import Advice, epochs, learning_rate
 from etude.planning.calibration import operations_per_second
 from etude.planning.hardware import EFFICIENCY, HARDWARE, Hardware
-from etude.planning.machine import free_memory
 from etude.planning.memory import Memory, Work, memory_of
 from etude.planning.shape import Shape, shape_of
 from etude.planning.time import operations

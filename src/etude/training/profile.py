@@ -6,10 +6,8 @@ It watches and changes nothing: the run comes to the same weights, bit for bit.
 from __future__ import annotations
 
 import os
-import resource
 import secrets
 import statistics
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from etude import durable
+from etude.models.machine import peak_memory
 from etude.training import phases
 from etude.training.profile_table import Measured, written
 from etude.training.progress import Progress
@@ -72,7 +71,7 @@ class Profile:
     _before: list[float] = field(default_factory=list)
     _recorded: list[Progress] = field(default_factory=list)
     _began: float = 0.0
-    _peak_bytes: int = 0
+    _peak_bytes: float = 0.0
     """Before the profiler took memory of its own."""
 
     def __call__(self, progress: Progress, policy: Policy) -> None:
@@ -107,7 +106,7 @@ class Profile:
         plan = schedule(wait=0, warmup=1, active=window.last - window.first + 1, repeat=1) if window.warm_up else None
         self._profiler = profile(activities=activities, schedule=plan)
         phases.record(True)
-        self._peak_bytes = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _peak_bytes()
+        self._peak_bytes = peak_memory()
         self._profiler.start()
 
     def _stop(self) -> None:
@@ -143,9 +142,3 @@ class Profile:
         profiler.export_chrome_trace(str(unfinished))
         durable.fsync_file(unfinished)
         durable.replace(unfinished, self.folder / TRACE)
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

@@ -59,7 +59,7 @@ class Measured:
     rows: int
     tokens: int
     tokens_computed: int
-    peak_bytes: int
+    peak_bytes: float
     on_gpu: bool
     events: Sequence[Any] = field(repr=False)
     """torch's FunctionEvents."""
