@@ -232,7 +232,7 @@ def _lead(work: _Work) -> Finished:
     save_verdicts(run.verdict_file, verdicts, gap, gates)
     manifest = _noted(work, manifest, trained, actual)
     manifest.save(run.path)
-    if foreseen is not None and not work.resume:
+    if foreseen is not None and not work.resume and trained.stopped_early is None:
         foreseen.learn_speed(run_file.model.precision, work.seconds["train"])
     write_report(run.path, status="finished")
     manifest.finished(run.path).save(run.path)

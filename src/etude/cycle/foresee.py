@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from etude.batch import Batch
 from etude.config import RunFile
 from etude.cycle.foresee_objective import answered, quiet_passes, with_objective
+from etude.cycle.online import HELDOUT_PROMPTS
 from etude.cycle.outlines import Begun, fresh, trainable_of
 from etude.cycle.sources import source_of
 from etude.data.batches import OfflineBatches
@@ -35,6 +36,8 @@ from etude.techniques.sparse import Sparse
 from etude.training.loop import LOOKS_PER_RUN
 
 STEPS_LOOKED_AT = 64
+TELLING = 1e11
+"""Operations of an update beside which what Python does is little."""
 SURELY = 0.9
 """A run is refused where this share of its expected peak is over what there is: predictions err by up to a tenth."""
 REMEDIES = {
@@ -68,10 +71,40 @@ class Rows:
     """Attention weights of one head in the deepest pass, of each group of siblings, where they are tables."""
     survey: Survey | None = None
     """The pass by which the technique chooses what learns."""
+    steps: int = 1
+    """Updates of the whole run."""
 
 
-Kept = Callable[[int], float]
-"""About how many bytes the layers keep for the backward pass, of so many tokens."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the layers keep of a pass for its backward pass on a CPU, as `models.recompute` decides."""
+
+    shape: Shape
+    setting: Checkpointing
+    precision: str
+
+    def of(self, tokens: int) -> float:
+        """Bytes; more for the longest pass, but where its activations are computed again: then a shorter one may."""
+        if self.recomputes(tokens):
+            return tokens * (self.shape.layers * self.shape.hidden * self._size + self._layer)
+        return tokens * self.shape.layers * self._layer
+
+    def recomputes(self, tokens: int) -> bool:
+        """Whether so many tokens are computed again."""
+        return self.setting == "always" or (self.setting == "auto" and tokens > self.most_kept)
+
+    @property
+    def most_kept(self) -> int:
+        """Tokens up to which `auto` keeps everything."""
+        return int(MOST_KEPT_BYTES // (self.shape.layers * self._layer))
+
+    @property
+    def _layer(self) -> float:
+        return (5 * self.shape.hidden + 2 * self.shape.inner) * self._size
+
+    @property
+    def _size(self) -> float:
+        return 2.0 if self.precision == "bfloat16" else 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +119,8 @@ class Foreseen:
     operations: float
     room: float
     """Bytes that the machine has free."""
+    tells_speed: bool
+    """Whether its updates are mostly arithmetic, and all of it is counted here: no answers are written."""
 
     def refuse(self) -> None:
         """
@@ -104,9 +139,9 @@ class Foreseen:
         )
 
     def learn_speed(self, precision: str, seconds: float) -> None:
-        """Takes a finished training as this machine's measurement, where there is none yet."""
+        """Takes a finished training as this machine's measurement, where there is none yet and it tells something."""
         folder = cache_folder().parent
-        if known_operations_per_second(folder, precision=precision) is None and seconds > 0:
+        if self.tells_speed and known_operations_per_second(folder, precision=precision) is None and seconds > 0:
             remember(folder, self.operations / seconds, precision=precision)
 
     def cost(self, precision: str) -> Cost:
@@ -124,7 +159,7 @@ def foresee(run_file: RunFile, prepared: Prepared) -> Foreseen:
     begun = Begun({})
     model = fresh(begun.plain(run_file.model))
     shape = shape_of(model.module, name=model.name)
-    kept = kept_by(shape, run_file.model.activation_checkpointing, precision_name(run_file.model.precision))
+    kept = Kept(shape, run_file.model.activation_checkpointing, precision_name(run_file.model.precision))
     rows = rows_of_run(run_file, prepared, kept)
     work = work_of(
         run_file.technique,
@@ -137,8 +172,9 @@ def foresee(run_file: RunFile, prepared: Prepared) -> Foreseen:
     )
     work = replace(work, keeps_best=keeps_best(run_file))
     work = with_objective(work, run_file, shape, begun, longest=rows.longest)
-    memory = memory_of(shape, work)
-    return Foreseen(model.module.config, shape, work, memory, operations(shape, work, rows.amount), free_memory())
+    in_all = operations(shape, work, rows.amount)
+    tells_speed = not run_file.objective.online and in_all > TELLING * rows.steps
+    return Foreseen(model.module.config, shape, work, memory_of(shape, work), in_all, free_memory(), tells_speed)
 
 
 def keeps_best(run_file: RunFile) -> bool:
@@ -151,19 +187,53 @@ def rows_of_run(run_file: RunFile, prepared: Prepared, kept: Kept) -> Rows:
 
     Where a technique chooses by gradients, also the pass that it looks at.
     """
-    training, rollouts = run_file.training, run_file.rollouts
-    offline = source_of(run_file, prepared.samples)
-    source, each, samples = offline, training.batch_rows, offline.num_samples
-    if run_file.objective.online:  # a sample is a prompt with its group
-        each = -(-training.batch_rows // rollouts.group)
-        source = source_of(run_file, answered(run_file, prepared.samples, most=STEPS_LOOKED_AT * each))
-    in_all = training.steps * each if training.steps else (training.epochs or 1.0) * samples
-    looks = LOOKS_PER_RUN * len(prepared.heldout)
-    found = rows_of(source, kept, batch_rows=each, seed=training.seed, in_all=in_all, looked_at=looks)
+    training, offline = run_file.training, source_of(run_file, prepared.samples)
+    if run_file.objective.online:
+        found = _rows_with_answers(run_file, prepared, kept, offline.num_samples)
+    else:
+        found = _rows(run_file, prepared, kept, offline, offline.num_samples)
     amount = found.amount
     quiet = amount.reference_tokens + quiet_passes(run_file) * amount.tokens
     survey = survey_of(run_file.technique, offline, kept, seed=training.seed)
-    return replace(found, amount=replace(amount, reference_tokens=quiet), rows=samples, survey=survey)
+    return replace(found, amount=replace(amount, reference_tokens=quiet), survey=survey)
+
+
+def _rows_with_answers(run_file: RunFile, prepared: Prepared, kept: Kept, num_samples: int) -> Rows:
+    """Each sample is a prompt with its group. The pass is that of the length of answers at which most is kept."""
+    rollouts = run_file.rollouts
+    each = _samples_each(run_file)
+
+    def found(length: int) -> Rows:
+        samples = answered(run_file, prepared.samples, most=STEPS_LOOKED_AT * each, length=length)
+        return _rows(run_file, prepared, kept, source_of(run_file, samples), num_samples)
+
+    longest = found(rollouts.max_new_tokens)
+    fits = kept.most_kept - (longest.tokens - longest.sites)  # of answers' tokens, before a pass is computed again
+    if kept.setting != "auto" or not 0 < fits < longest.sites:
+        return longest
+    shorter = found(max(1, rollouts.max_new_tokens * fits // longest.sites))
+    if kept.of(shorter.tokens) <= kept.of(longest.tokens):
+        return longest
+    return replace(longest, tokens=shorter.tokens, sites=shorter.sites, tables=shorter.tables)
+
+
+def _rows(run_file: RunFile, prepared: Prepared, kept: Kept, source: OfflineBatches, num_samples: int) -> Rows:
+    """Of a run that learns from so many samples, `source` being all or the first of them."""
+    training, each = run_file.training, _samples_each(run_file)
+    in_all = training.steps * each if training.steps else (training.epochs or 1.0) * num_samples
+    steps = math.ceil(in_all / each)
+    looks = math.ceil(steps / training.heldout_every) if training.heldout_every else min(steps, LOOKS_PER_RUN)
+    looked_at = min(len(prepared.heldout), HELDOUT_PROMPTS) if run_file.objective.online else len(prepared.heldout)
+    found = rows_of(
+        source, kept, batch_rows=each, seed=training.seed, in_all=in_all, looked_at=float(looks * looked_at)
+    )
+    return replace(found, rows=num_samples, steps=steps)
+
+
+def _samples_each(run_file: RunFile) -> int:
+    """Of an update: rows, or where answers are written, prompts."""
+    rows = run_file.training.batch_rows
+    return -(-rows // run_file.rollouts.group) if run_file.objective.online else rows
 
 
 def rows_of(
@@ -175,7 +245,7 @@ def rows_of(
         share=lambda items: items,
     )  # fmt: skip
     batches = [batch for step in steps for batch in step.batches]
-    deepest = max(batches, key=lambda batch: kept(len(batch.tokens_T)))
+    deepest = max(batches, key=lambda batch: kept.of(len(batch.tokens_T)))
     seen = sum(len(batch.sample_ids) for batch in batches)
     computed, sites = (sum(len(getattr(b, name)) for b in batches) for name in ("tokens_T", "site_S"))
     context = sum(float(batch.position_T.double().sum()) for batch in batches) / computed + 1
@@ -210,7 +280,7 @@ def predicted_peak(technique: Technique, source: OfflineBatches, options: ModelO
     model = fresh(options)
     shape = shape_of(model.module, name=options.name)
     precision, checkpointing = precision_name(options.precision), options.activation_checkpointing
-    kept = kept_by(shape, checkpointing, precision)
+    kept = Kept(shape, checkpointing, precision)
     rows = rows_of(source, kept, batch_rows=batch_rows, seed=0, in_all=source.num_samples)
     rows = replace(rows, survey=survey_of(technique, source, kept, seed=0))
     work = work_of(technique, shape, model, rows, precision, checkpointing)
@@ -243,30 +313,11 @@ def work_of(
         tokens=rows.tokens,
         sites=rows.sites,
         tables=() if gpu or _attends_in_blocks(shape, fused, precision) else _of_all_heads(rows.tables, shape),
-        recompute=_recomputes(shape, rows.tokens, checkpointing, precision),
+        recompute=Kept(shape, checkpointing, precision).recomputes(rows.tokens),
         fused=fused,
         sparse=isinstance(technique, Sparse),
         survey=rows.survey,
     )
-
-
-def kept_by(shape: Shape, setting: Checkpointing, precision: str) -> Kept:
-    """The longest pass keeps the most, but where its activations are computed again: then a shorter one may."""
-    size = 2 if precision == "bfloat16" else 4
-    layer = (5 * shape.hidden + 2 * shape.inner) * size
-
-    def kept(tokens: int) -> float:
-        if _recomputes(shape, tokens, setting, precision):
-            return float(tokens * (shape.layers * shape.hidden * size + layer))
-        return float(tokens * shape.layers * layer)
-
-    return kept
-
-
-def _recomputes(shape: Shape, tokens: int, setting: Checkpointing, precision: str) -> bool:
-    """As `models.recompute` decides on a CPU."""
-    a_token = shape.layers * (5 * shape.hidden + 2 * shape.inner) * (2 if precision == "bfloat16" else 4)
-    return setting == "always" or (setting == "auto" and tokens * a_token > MOST_KEPT_BYTES)
 
 
 def _attends_in_blocks(shape: Shape, fused: bool, precision: str) -> bool:

@@ -115,19 +115,19 @@ def quiet_passes(run_file: RunFile) -> float:
     return each_update + (models + scored) / rollouts.updates
 
 
-def answered(run_file: RunFile, samples: Sequence[Sample], *, most: int) -> list[Sample]:
-    """At most so many of the first prompts of a run, each with its group of answers, which are as long as they may be.
+def answered(run_file: RunFile, samples: Sequence[Sample], *, most: int, length: int) -> list[Sample]:
+    """At most so many of the first prompts of a run, each with its group of answers of so many tokens.
 
     What they say is nobody's answer: only lengths count.
     """
     rollouts = run_file.rollouts
-    weights = (1.0,) * rollouts.max_new_tokens
+    weights = (1.0,) * length
     found = []
     for place in epoch_order(len(samples), seed=run_file.training.seed, epoch=0)[:most]:
         row = samples[int(place)].rows[0]
         prompt = tuple(int(token) for token in row.tokens[: answer_start(row)])
         before = (0.0,) * len(prompt)
-        answers = [(number,) * rollouts.max_new_tokens for number in range(rollouts.group)]
+        answers = [(number,) * length for number in range(rollouts.group)]
         rows = tuple(TokenRow((*prompt, *answer), (*before, *weights)) for answer in answers)
         found.append(Sample(samples[int(place)].id, rows))
     return found

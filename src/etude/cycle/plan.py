@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from etude.config import RunFile
-from etude.cycle.foresee import Rows, keeps_best, kept_by, rows_of_run, work_of
+from etude.cycle.foresee import Kept, Rows, keeps_best, rows_of_run, work_of
 from etude.cycle.foresee_objective import with_objective
 from etude.cycle.outlines import Begun, fresh
 from etude.cycle.rows import prepare_rows
@@ -89,7 +89,7 @@ def plan(
     room = memory_bytes or (device.memory_gb * 1e9 if device else free_memory())
     checkpointing = run_file.model.activation_checkpointing
     prepared = prepare_rows(replace(run_file, model=options), Quiet(), quarantine=None)
-    rows = rows_of_run(run_file, prepared, kept_by(shape, checkpointing, precision))
+    rows = rows_of_run(run_file, prepared, Kept(shape, checkpointing, precision))
 
     def work(technique: Technique) -> Work:
         other, outlined = replace(run_file, technique=technique), fresh(options, config_path)

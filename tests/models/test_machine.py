@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etude.planning import machine
+from etude.models import machine
 
 
 def test_free_memory_is_the_machine_s_or_the_container_s_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
