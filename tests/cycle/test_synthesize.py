@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from etude.cycle.asking import reward_of
+from etude.cycle.asking import Drawing, LocalWriter, open_judge, open_writer, reward_of
 from etude.records import Message
 from tests.cycle.conftest import LABELS, Desk, as_jsonl, lines_of
 from tests.endpoints.chat_server import ChatServer, Told, chat_server
@@ -294,7 +295,7 @@ def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk
     """The writer is warm enough to answer differently; the reward model is asked once more, by itself."""
     pairs = [{"prompt": f"what is {n}?", "chosen": LABELS[n % 4], "rejected": "no no no"} for n in range(16)]
     desk.write("pairs.jsonl", as_jsonl(pairs))
-    desk.write("prompts.jsonl", as_jsonl([{"prompt": f"what is {n}?", "completion": "x"} for n in range(5)]))
+    desk.write("prompts.jsonl", as_jsonl([{"prompt": f"what is {n}?", "completion": "x"} for n in range(12)]))
     desk.run_file(
         data={"train": "pairs.jsonl", "holdout": 0.0}, objective="reward", output="runs/reward",
         training={"steps": 4}, evaluation={"tasks": []},
@@ -302,7 +303,7 @@ def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk
     trained = desk.etude("train", "toy.yaml")
     assert trained.code == 0, trained.words
     writer = str(finished.folder / "runs" / "toy")
-    flags = ("--model", writer, "--best-of", "6", "--temperature", "1.2", "--max-tokens", "30", "--seed", "1")
+    flags = ("--model", writer, "--best-of", "6", "--temperature", "1.4", "--max-tokens", "30", "--seed", "1")
     done = synthesize(desk, *flags, "--reward", "runs/reward", source="prompts.jsonl")
     assert done.code == 0, done.words
     rows = made(desk)
@@ -314,7 +315,7 @@ def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk
         ends = [(prompt, row[side][0]["content"]) for side in ("chosen", "rejected")]
         assert scored(ends) == pytest.approx([max(said["scores"]), min(said["scores"])], abs=1e-4)
         assert max(said["scores"]) > min(said["scores"])
-    assert len(rows) + len(reasons(desk)) == 5
+    assert len(rows) + len(reasons(desk)) == 12
     shown = desk.etude("data", "show", "new.jsonl", "--model", "./base", "--rows", "1")
     assert "(rejected)" in shown.words
     again = synthesize(desk, *flags, "--reward", "runs/nothing", source="prompts.jsonl", out="x.jsonl")
@@ -323,3 +324,16 @@ def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk
     wrong = synthesize(desk, *flags, "--reward", "./base", source="prompts.jsonl", out="x.jsonl")
     assert wrong.code == 2
     assert "is no reward model" in wrong.error
+
+
+def test_a_model_that_judges_itself_is_held_once(desk: Desk) -> None:
+    cache = desk.folder / "answers"
+    writer = open_writer(str(desk.folder / "base"), cache, Drawing(seed=3))
+    judge = open_judge(str(desk.folder / "base"), cache, writer=writer)
+    assert isinstance(writer, LocalWriter)
+    assert isinstance(judge, LocalWriter)
+    assert judge.subject is writer.subject
+    assert (writer.varies, judge.varies) == (True, False)
+    other = open_judge(str(desk.folder / "base" / "."), cache, writer=replace(writer, name="another"))
+    assert isinstance(other, LocalWriter)
+    assert other.subject is not writer.subject

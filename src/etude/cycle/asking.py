@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from etude.data.synthesis.asking import Reward, Writer
 from etude.endpoints.cache import AnswerCache
 from etude.endpoints.exchange import Ask, NoReply, Reply
 from etude.errors import DataError, EtudeError, ModelError
+from etude.json_values import json_sha256
 from etude.records import Message
 
 if TYPE_CHECKING:
@@ -70,10 +71,16 @@ def open_writer(name: str, cache: Path, drawing: Drawing, limits: Limits | None 
     return LocalWriter(name, open_subject(name), AnswerCache(cache), drawing)
 
 
-def open_judge(name: str, cache: Path) -> Writer:
-    """Whoever goes by that name, to judge: one on this machine gives its likeliest answer, an endpoint is asked as its
-    file says. Raises EtudeError as `open_writer` does."""
-    return open_writer(name, cache, Drawing() if is_endpoint(name) else Drawing(temperature=0.0))
+def open_judge(name: str, cache: Path, *, writer: Writer) -> Writer:
+    """Whoever goes by that name, to judge what `writer` writes: one on this machine gives its likeliest answer, an
+    endpoint is asked as its file says. A model that judges itself is not held twice.
+
+    Raises EtudeError as `open_writer` does.
+    """
+    surely = Drawing(temperature=0.0)
+    if isinstance(writer, LocalWriter) and writer.name == name:
+        return LocalWriter(name, writer.subject, writer.cache, surely)
+    return open_writer(name, cache, Drawing() if is_endpoint(name) else surely)
 
 
 def _endpoint(name: str, cache: Path, drawing: Drawing, limits: dict[str, int | float]) -> EndpointWriter:
@@ -153,8 +160,8 @@ class LocalWriter:
         if not self._identity:
             with self.subject.use() as model:
                 self._identity = f"{model.base_hash}/{_learned(self.name)}"
-        together = sha256(repr((self._identity, self.drawing, batch)).encode()).hexdigest()
-        return [sha256(f"{together}/{place}".encode()).hexdigest() for place in range(len(batch))]
+        together = [self._identity, asdict(self.drawing), [asdict(ask) for ask in batch]]
+        return [json_sha256([together, place]) for place in range(len(batch))]
 
     def _written(self, batch: Sequence[Ask], *, seed: int) -> list[Reply | NoReply]:
         from etude.data.render import Renderer

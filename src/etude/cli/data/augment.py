@@ -59,8 +59,9 @@ def _asked(arguments: Namespace, chosen: Augment) -> Asked | None:
 
     quiet_where_local(arguments.model, arguments.judge)
     cache = Path(f"{arguments.output}.answers")
-    judge = None if arguments.judge is None else open_judge(arguments.judge, cache)
-    return Asked(open_writer(arguments.model, cache, Drawing(seed=chosen.seed)), judge)
+    writer = open_writer(arguments.model, cache, Drawing(seed=chosen.seed))
+    judge = None if arguments.judge is None else open_judge(arguments.judge, cache, writer=writer)
+    return Asked(writer, judge)
 
 
 def _runs(arguments: Namespace) -> tuple[RunFile, str, str]:

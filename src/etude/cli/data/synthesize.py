@@ -117,6 +117,6 @@ def _asked(arguments: Namespace, chosen: Synthesize) -> Asked:
     if (chosen.best_of or chosen.agree > 1) and not writer.varies:
         flag = "--best-of" if chosen.best_of else "--agree"
         raise Problems("command line", [f"{flag}: at temperature 0 all answers are the same; set --temperature"])
-    judge = None if arguments.judge is None else open_judge(arguments.judge, cache)
+    judge = None if arguments.judge is None else open_judge(arguments.judge, cache, writer=writer)
     reward = None if arguments.reward is None else reward_of(arguments.reward)
     return Asked(writer, judge, reward, arguments.reward or "")

@@ -101,7 +101,7 @@ def _pairs(batch: Sequence[Asking], ledger: Ledger, options: Synthesize, asked: 
             ledger.drop(row, "all answers are the same", answers=[told[0].text])
         else:
             found.append((row, prompt, told))
-    scored = _scores([(prompt, reply.text) for _, prompt, told in found for reply in told], asked, judge)
+    scored = _scores([(prompt, reply.text.strip()) for _, prompt, told in found for reply in told], asked, judge)
     rest = iter(scored)
     for row, prompt, told in found:
         scores = [next(rest) for _ in told]
