@@ -1,7 +1,8 @@
 """Every technique on the same rows and updates: quality with its interval, memory, time, size, forgetting.
 
-Learning rates are tuned first, by the held-out loss of shorter runs (QLoRA and DoRA take LoRA's). Each training is a
-process of its own whose result is kept under build/bench/techniques, so that a bench that was stopped goes on.
+Learning rates are tuned first, by the held-out loss of shorter runs, beyond those listed where the largest is the best
+(QLoRA and DoRA take LoRA's). Each training is a process of its own whose result is kept under build/bench/techniques,
+so that a bench that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -120,12 +121,16 @@ def _table(lesson: Lesson, steps: int) -> None:
 
 
 def _best_rate(lesson: Lesson, one: Tried, job: dict[str, Any]) -> float:
-    losses: dict[float, float] = {}
-    for rate in one.rates:
+    def loss_at(rate: float) -> float:
         tuning = {**job, "steps": lesson.tuning_steps, "learning_rate": rate, "looks": True, "test": None}
         found = _child(f"{lesson.name}.{one.name}.{lesson.tuning_steps}.{rate:g}.tuning", tuning)
-        losses[rate] = found.get("heldout_loss") or math.inf
-    return min(losses, key=lambda rate: losses[rate])
+        return found.get("heldout_loss") or math.inf
+
+    losses = {rate: loss_at(rate) for rate in one.rates}
+    while (best := min(losses, key=lambda rate: losses[rate])) == max(losses):
+        beyond = float(f"{best * one.rates[-1] / one.rates[-2]:.2g}")
+        losses[beyond] = loss_at(beyond)
+    return best
 
 
 def _quality(found: Mapping[str, Any]) -> str:
