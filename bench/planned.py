@@ -47,7 +47,9 @@ TRIALS = tuple(
         ("ia3", "{}"),
     )
     for length, rows in ((64, 8), (256, 8), (512, 8), (1024, 2))
-) + tuple(Trial("lora", 256, 8, objective="dpo", settings=s) for s in ("{}", '{"rank": 64}'))
+)
+TRIALS += tuple(Trial("lora", 256, 8, objective="dpo", settings=s) for s in ("{}", '{"rank": 64}'))
+TRIALS += tuple(Trial(technique, length, 1) for technique in ("lora", "full", "qlora") for length in (2048, 4096))
 
 
 def main() -> None:
