@@ -1,8 +1,9 @@
 """Every technique on the same rows and updates: quality with its interval, memory, time, size, forgetting.
 
-Learning rates are tuned first, by the held-out loss of shorter runs, beyond those listed where the largest is the best
-(QLoRA and DoRA take LoRA's). Each training is a process of its own whose result is kept under build/bench/techniques,
-so that a bench that was stopped goes on.
+Learning rates are tuned by held-out loss, that of shorter runs first, beyond the rates listed where the largest is the
+best. As short runs like large rates, the best of them and the one below are trained in full, and the held-out loss of
+these two decides (QLoRA and DoRA take LoRA's rate). Each training is a process of its own whose result is kept under
+build/bench/techniques, so that a bench that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Lesson:
 
 
 LESSONS = (
-    Lesson("banking20", 150, 30, 400, "label", 20, classes=20),
+    Lesson("banking20", 150, 30, 800, "label", 20, classes=20),
     Lesson("snips2", 150, 30, 200, "json", 96, batch_rows=8, classes=2),
     Lesson("snips", 300, 40, 200, "json", 96),
     Lesson("banking77", 300, 60, 500, "label", 20),
@@ -109,12 +110,10 @@ def _table(lesson: Lesson, steps: int) -> None:
     )
     print(f"| base | | {_quality(base)} | | | | | | {base['choices']:.1%} | {base['text']:.3f} |", flush=True)
     full: dict[str, Any] | None = None
-    rates: dict[str, float] = {}
+    chosen: dict[str, float] = {}
     for one in TECHNIQUES:
-        job = {**common, "technique": one.kind, "settings": dict(one.settings)}
-        rates[one.name] = rate = rates[one.rate_of] if one.rate_of else _best_rate(lesson, one, job)
-        final = {**job, "steps": steps, "learning_rate": rate, "looks": False, "test": task}
-        found = _child(f"{lesson.name}.{one.name}.{steps}.{rate:g}", final)
+        rate, found = trained(lesson, one, {**common, "test": task}, steps=steps, known=chosen)
+        chosen[one.name] = rate
         full = full or found
         print(
             f"| {one.name} | {rate:g} | {_quality(found)} | {_ratio(found, full)} | {found['trainable']:,} "
@@ -125,17 +124,37 @@ def _table(lesson: Lesson, steps: int) -> None:
     print()
 
 
-def _best_rate(lesson: Lesson, one: Tried, job: dict[str, Any]) -> float:
+def trained(
+    lesson: Lesson, one: Tried, common: Mapping[str, Any], *, steps: int, known: Mapping[str, float]
+) -> tuple[float, dict[str, Any]]:
+    """The rate that the held-out loss decides for, and what was measured with it."""
+    job = {**common, "technique": one.kind, "settings": dict(one.settings), "looks": True}
+    rates = (known[one.rate_of],) if one.rate_of else _best_rates(lesson, one, job)
+    found = {
+        rate: _child(f"{lesson.name}.{one.name}.{steps}.{rate:g}", {**job, "steps": steps, "learning_rate": rate})
+        for rate in rates
+    }
+    best = min(rates, key=lambda rate: _loss(found[rate]))
+    return best, found[best]
+
+
+def _best_rates(lesson: Lesson, one: Tried, job: Mapping[str, Any]) -> tuple[float, ...]:
+    """The best of short runs, and the one below it."""
+
     def loss_at(rate: float) -> float:
-        tuning = {**job, "steps": lesson.tuning_steps, "learning_rate": rate, "looks": True, "test": None}
-        found = _child(f"{lesson.name}.{one.name}.{lesson.tuning_steps}.{rate:g}.tuning", tuning)
-        return found.get("heldout_loss") or math.inf
+        tuning = {**job, "steps": lesson.tuning_steps, "learning_rate": rate, "test": None}
+        return _loss(_child(f"{lesson.name}.{one.name}.{lesson.tuning_steps}.{rate:g}.tuning", tuning))
 
     losses = {rate: loss_at(rate) for rate in one.rates}
     while (best := min(losses, key=lambda rate: losses[rate])) == max(losses):
         beyond = float(f"{best * one.rates[-1] / one.rates[-2]:.2g}")
         losses[beyond] = loss_at(beyond)
-    return best
+    return best, *sorted(rate for rate in losses if rate < best)[-1:]
+
+
+def _loss(found: Mapping[str, Any]) -> float:
+    """Of held-out rows; infinite where training came to nothing."""
+    return found.get("heldout_loss") or math.inf
 
 
 def _quality(found: Mapping[str, Any]) -> str:
