@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from etude.models.load import load
 from etude.models.options import ModelOptions
 from tests.cycle.conftest import Desk, Done
+from tests.exporting.hub_server import LOGIN, REPOSITORY, Hub, hub_on_loopback
 from tests.sampling.vllm_server import vllm_server
 
 
@@ -47,6 +51,35 @@ def test_each_form_is_written_and_proven(
         assert part in card
     again = finished.etude("export", "runs/toy", *arguments, "--out", str(out))
     assert (again.code, "is there already" in again.words) == (2, True)
+
+
+def exported_to(hub: Hub, desk: Desk, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the hub's library reads where the hub is when it is imported."""
+    environment = {**os.environ, **hub.environment, "ETUDE_HOME": str(desk.folder / "home")}
+    command = [str(Path(sys.executable).with_name("etude")), "export", "runs/toy", "--push", REPOSITORY, *arguments]
+    return subprocess.run(command, cwd=desk.folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_export_goes_to_a_hub(finished: Desk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with hub_on_loopback() as hub:
+        done = exported_to(hub, finished, "--to", "hub", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert f"pushed: {hub.url}/{REPOSITORY} (private" in done.stdout
+    files = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert {"adapter_model.safetensors", "README.md", "parity.json"} <= files.keys(), "the adapter alone"
+    assert hub.files == files
+
+
+def test_a_hub_that_refuses_costs_no_export(finished: Desk, tmp_path: Path) -> None:
+    with hub_on_loopback(refuses={LOGIN: 401}) as hub:
+        done = exported_to(hub, finished, "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "Invalid user token" in done.stderr
+    assert "hf auth login" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    nowhere = finished.etude("export", "runs/toy", "--to", "hub", "--out", str(tmp_path / "out"))
+    assert (nowhere.code, "give --push OWNER/NAME" in nowhere.error) == (2, True)
 
 
 def test_an_adapter_is_asked_in_a_vllm_server(finished: Desk, tmp_path: Path) -> None:

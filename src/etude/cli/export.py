@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 MERGE = "merge"
+HUB = "hub"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -18,7 +19,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "adapters", metavar="ADAPTER", nargs="*", help="after `merge`: runs or adapter folders to add up"
     )
     parser.add_argument(
-        "--to", choices=("merged", "adapter", "gguf", "ollama"), default="merged", help="the form (merged)"
+        "--to",
+        choices=("merged", "adapter", "gguf", "ollama", HUB),
+        default="merged",
+        help="the form (merged); hub: the adapter if there is one, else merged, to the repository of --push",
     )
     parser.add_argument("--out", metavar="FOLDER", help="where to write; exports/<name>-<form> if left out")
     parser.add_argument("--name", help="what the model is called; the run's name if left out")
@@ -35,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--vllm", metavar="URL", help="with --to adapter: a running `vllm serve BASE --enable-lora` that is asked too"
     )
     parser.add_argument("--vllm-key", metavar="VARIABLE", help="the environment variable that holds that server's key")
-    parser.add_argument("--push", metavar="OWNER/NAME", help="a hub repository that gets the folder")
+    parser.add_argument("--push", metavar="OWNER/NAME", help="a hub repository that gets the folder, in any form")
     parser.add_argument(
         "--method", choices=("sum", "ties", "dare", "dare-ties"), default="sum", help="of `merge` (sum)"
     )
@@ -51,14 +55,18 @@ def run(arguments: Namespace) -> int:
     quiet_libraries()
     if arguments.subject == MERGE:
         return _merge(arguments)
-    from etude.cycle.export import Exporting, export
+    from etude.cycle.export import Exporting, export, form_for_hub
     from etude.cycle.show import Quiet
     from etude.endpoints.options import VllmOptions
+    from etude.errors import ConfigError
 
+    if arguments.to == HUB and not arguments.push:
+        raise ConfigError("names no repository", where=f"--to {HUB}", remedy="give --push OWNER/NAME")
     name = arguments.name or Path(arguments.subject).name
-    out = Path(arguments.out or f"exports/{name}-{arguments.to}")
+    form = form_for_hub(arguments.subject) if arguments.to == HUB else arguments.to
+    out = Path(arguments.out or f"exports/{name}-{form}")
     wanted = Exporting(
-        to=arguments.to,
+        to=form,
         out=out,
         precision=arguments.precision,
         numbers=arguments.numbers,
@@ -72,6 +80,8 @@ def run(arguments: Namespace) -> int:
     for note in exported.notes:
         say(f"note: {note}", "yellow")
     say(f"{'written' if exported.holds else 'FAILED, kept for a look'}: {out}")
+    if exported.pushed is not None:
+        say(f"pushed: {exported.pushed} (private; its page makes it public)")
     return 0 if exported.holds else 1
 
 

@@ -20,7 +20,7 @@ from etude.endpoints.options import VllmOptions
 from etude.errors import ConfigError, EtudeError, ModelError
 from etude.exporting.card import CardFacts, model_card
 from etude.exporting.gguf_file import NumberType, write_gguf
-from etude.exporting.hub import push_folder
+from etude.exporting.hub import push_folder, require_login
 from etude.exporting.in_vllm import loaded_in_vllm
 from etude.exporting.llama_cpp import LlamaCpp
 from etude.exporting.modelfile import default_system, write_modelfile
@@ -72,6 +72,8 @@ class Exported:
     out: Path
     parity: tuple[Parity, ...]
     notes: tuple[str, ...]
+    pushed: str | None = None
+    """The address of the hub repository that has it now."""
 
     @property
     def holds(self) -> bool:
@@ -91,6 +93,8 @@ def export(subject: str, wanted: Exporting, *, show: Show | None = None) -> Expo
         raise ConfigError("--vllm takes adapters only", where=f"--to {wanted.to}", remedy="export with --to adapter")
     if wanted.out.exists():
         raise ConfigError("is there already", where=str(wanted.out), remedy="name another folder by --out")
+    if wanted.push_to is not None:
+        require_login(wanted.push_to)
     show.say(f"asking {subject} for its answers")
     trained = open_subject(subject)
     facts = _facts(subject, trained, name=wanted.name or wanted.out.name)
@@ -114,9 +118,15 @@ def export(subject: str, wanted: Exporting, *, show: Show | None = None) -> Expo
         if not exported.holds:
             durable.write_text(folder / "EXPORT_FAILED", "\n".join(one.sentence() for one in compared) + "\n")
         durable.replace(folder, wanted.out)
-    if wanted.push_to and exported.holds:
-        push_folder(wanted.out, wanted.push_to)
+    if wanted.push_to is not None and exported.holds:
+        show.say(f"sending {wanted.out} to {wanted.push_to}")
+        return replace(exported, pushed=push_folder(wanted.out, wanted.push_to))
     return exported
+
+
+def form_for_hub(subject: str) -> Form:
+    """What a hub is given: the adapter alone where there is one, else the whole model."""
+    return "merged" if _adapter_folder(subject) is None else "adapter"
 
 
 def _written(
