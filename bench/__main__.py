@@ -33,7 +33,7 @@ ALONE = {
     "banking77": ("bench.banking77", "the table of a finished run of examples/banking77.yaml"),
     "planned": ("bench.planned", "predicted against measured peaks of memory"),
     "planned-runs": ("bench.planned_runs", "the same of whole runs: rewards, PPO, GRPO, a teacher"),
-    "large-memory": ("bench.large_memory", "peaks of full, LoRA and QLoRA on a model of half a billion weights"),
+    "large-memory": ("bench.large_memory", "peaks of full, LoRA and QLoRA on a model of 753 million weights"),
     "planned-gpu": ("bench.planned_gpu", "predicted peaks of 1B to 70B models against fake tensors counted"),
     "swapped-labels": ("bench.swapped_labels", "how well swapped preference labels are seen"),
     "reward-model": ("bench.reward_model", "a reward model of human preferences, on held-out pairs"),
