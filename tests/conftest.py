@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 # A busy machine is no failure: only what a property says counts.
 settings.register_profile("etude", deadline=None)
 settings.load_profile("etude")
+
+# Background jobs of a shell ignore Ctrl-C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Built once for all tests, whatever home a test gives its commands.
 os.environ.setdefault("ETUDE_KERNELS", str(Path.home() / ".cache" / "etude" / "kernels"))
