@@ -1,6 +1,6 @@
 """GRPO from a checkable reward alone: SNIPS requests to JSON, with no answer imitated.
 
-Two stages, two hours and a half on one core: at one rate, then from there on at a falling one.
+Two stages, about three hours on one core: at one rate, then from there on at a falling one.
 """
 
 from __future__ import annotations

@@ -190,12 +190,12 @@ def _child(name: str, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows_of(lesson: Lesson) -> tuple[Path, Path]:
-    """Files of prompts and completions for training and test."""
+    """Files of prompts and completions for training and test, as seen from ROOT: a job is the same in every checkout."""
     places = FOLDER / f"{lesson.name}.train.jsonl", FOLDER / f"{lesson.name}.test.jsonl"
     made = _snips(lesson.classes) if lesson.metric == "json" else _banking77(lesson.classes)
     for place, rows in zip(places, (made[0][:TRAIN_ROWS], made[1]), strict=True):
         place.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return places
+    return places[0].relative_to(ROOT), places[1].relative_to(ROOT)
 
 
 def _banking77(classes: int | None) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

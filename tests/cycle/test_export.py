@@ -65,7 +65,7 @@ def test_an_export_goes_to_a_hub(finished: Desk, tmp_path: Path) -> None:
     with hub_on_loopback() as hub:
         done = exported_to(hub, finished, "--to", "hub", "--out", str(out))
     assert done.returncode == 0, done.stderr
-    assert f"pushed: {hub.url}/{REPOSITORY} (private" in done.stdout
+    assert f"pushed: {hub.url}/{REPOSITORY} (a repository" in done.stdout
     files = {path.name: path.read_bytes() for path in out.iterdir()}
     assert {"adapter_model.safetensors", "README.md", "parity.json"} <= files.keys(), "the adapter alone"
     assert hub.files == files

@@ -81,7 +81,7 @@ def run(arguments: Namespace) -> int:
         say(f"note: {note}", "yellow")
     say(f"{'written' if exported.holds else 'FAILED, kept for a look'}: {out}")
     if exported.pushed is not None:
-        say(f"pushed: {exported.pushed} (private; its page makes it public)")
+        say(f"pushed: {exported.pushed} (a repository that was not there before is private)")
     return 0 if exported.holds else 1
 
 

@@ -26,7 +26,7 @@ def require_login(repository: str) -> None:
 
 
 def push_folder(folder: Path, repository: str) -> str:
-    """Uploads the folder, private at first; the address of what was made.
+    """Uploads the folder; a repository that is not there yet is made, and is private. Gives its address.
 
     Raises:
         ModelError: the hub cannot be reached, refuses the token, or knows no such owner.
