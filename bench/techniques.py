@@ -190,7 +190,7 @@ def _child(name: str, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows_of(lesson: Lesson) -> tuple[Path, Path]:
-    """Files of prompts and completions for training and test, as seen from ROOT: a job is the same in every checkout."""
+    """Files of prompts and completions for training and test, seen from ROOT: the same job in every checkout."""
     places = FOLDER / f"{lesson.name}.train.jsonl", FOLDER / f"{lesson.name}.test.jsonl"
     made = _snips(lesson.classes) if lesson.metric == "json" else _banking77(lesson.classes)
     for place, rows in zip(places, (made[0][:TRAIN_ROWS], made[1]), strict=True):

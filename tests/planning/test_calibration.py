@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import count
-
-import pytest
+from typing import TYPE_CHECKING
 
 from etude.planning import calibration
 from etude.planning.calibration import SETTLED
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_it_goes_on_until_nothing_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
