@@ -8,13 +8,14 @@ import pytest
 import yaml
 from markupsafe import escape
 
+from etude.comparison.verdict import compare
 from etude.config import load_run_file
 from etude.cycle.start import make_ready
 from etude.cycle.subjects import InMemory, open_subject
 from etude.evaluation.report import Report
 from etude.models.load import load
 from etude.models.rewarding import rewards_of
-from etude.pages.wording import visible
+from etude.pages.wording import p_value, visible
 from etude.runs.directory import open_run
 from etude.techniques.full import Full
 from etude.techniques.lora import LoRA
@@ -140,6 +141,10 @@ def test_stages_are_shown_side_by_side(desk: Desk) -> None:
     for report in (before, by_sft, by_ppo):
         answer = report.items[0].answer or ""
         assert (escape(visible(answer)) if answer.strip() else "(only white space)") in page
+    total = compare(by_ppo, before)
+    assert f"all stages together: {total.sentence()}" in done.words
+    assert "all together" in page
+    assert f"{total.method} {p_value(total.p_value)}" in page
     pairs = Report.load(folder / "reward/reports/heldout_pairs.jsonl")
     assert len(pairs.items) == 6
     assert set(pairs.summary) >= {"preference", "longer_first", "calibration_error"}

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from etude import durable
+from etude.comparison.verdict import Verdict, compare
 from etude.errors import EtudeError
 from etude.evaluation.report import Report
 from etude.pages.answers import LONGEST_ANSWER, LONGEST_PROMPT, ShownText, evenly, shown_text
 from etude.pages.figures import against, trend
 from etude.pages.report import PAGE, Panel, environment_of_pages
-from etude.pages.run_files import RunFiles, read_run_files
+from etude.pages.run_files import RunFiles, TaskReports, read_run_files
 from etude.pages.svg import picture
 from etude.pages.verdicts import Card, card
 from etude.pages.wording import duration, number, percent
@@ -65,14 +66,15 @@ class Answers:
 
 def write_stages_page(folder: Path, names: Sequence[str]) -> Path:
     """Writes `report.html` beside the stages' folders; stages that have not begun are said to be waiting."""
-    runs = {name: read_run_files(folder / name) if is_run(folder / name) else None for name in names}
-    before = whole_report(folder / BEFORE)
+    runs, before = _files_of(folder, names), whole_report(folder / BEFORE)
+    together = _together(runs, before)
     page = (
         environment_of_pages()
         .get_template("stages.html.jinja")
         .render(
             title=folder.name,
             stages=[_row(name, run) for name, run in runs.items()],
+            together=card(together) if together else None,
             judges=[judge for name, run in runs.items() if run for judge in _judges(name, run)],
             policies=[(name, _panels(name, run)) for name, run in runs.items() if run and _panels(name, run)],
             win_rate=_win_rate(runs),
@@ -82,6 +84,37 @@ def write_stages_page(folder: Path, names: Sequence[str]) -> Path:
     place = folder / PAGE
     durable.write_text(place, page)
     return place
+
+
+def all_together(folder: Path, names: Sequence[str]) -> Verdict | None:
+    """The last rewarded stage's answers against those of the model before all stages, by that stage's rewards.
+
+    None where one of the two is missing, or they are of other prompts.
+    """
+    return _together(_files_of(folder, names), whole_report(folder / BEFORE))
+
+
+def _files_of(folder: Path, names: Sequence[str]) -> dict[str, RunFiles | None]:
+    return {name: read_run_files(folder / name) if is_run(folder / name) else None for name in names}
+
+
+def _together(runs: dict[str, RunFiles | None], before: Report | None) -> Verdict | None:
+    last = _last_rewarded(runs)
+    if before is None or last is None or last[2].tuned is None:
+        return None
+    try:
+        return compare(last[2].tuned, before)
+    except EtudeError:
+        return None
+
+
+def _last_rewarded(runs: dict[str, RunFiles | None]) -> tuple[str, RunFiles, TaskReports] | None:
+    """The last stage whose answers to held-out prompts were rewarded before and after it."""
+    for name, run in reversed(runs.items()):
+        for task in run.tasks if run else ():
+            if run is not None and task.name == REWARD and task.base is not None and task.tuned is not None:
+                return name, run, task
+    return None
 
 
 def whole_report(place: Path) -> Report | None:
@@ -173,25 +206,26 @@ def _win_rate(runs: dict[str, RunFiles | None]) -> tuple[str, str, str] | None:
 
 def side_by_side(runs: dict[str, RunFiles | None], before: Report | None) -> list[Answers]:
     """Some prompts of the last rewarded stage, evenly spread, with the answers of the models before and after it."""
-    for name, run in reversed(runs.items()):
-        reports = next((task for task in run.tasks if task.name == REWARD), None) if run else None
-        if run is None or reports is None or reports.base is None or reports.tuned is None:
-            continue
-        start = Path(str(run.setting("model.name") or run.setting("model") or "")).name
-        named = [("before all stages", before), (start or "before", reports.base), (name, reports.tuned)]
-        columns = [(says, {item.id: item for item in report.items}) for says, report in named if report is not None]
-        shared = [item for item in reports.tuned.items if all(item.id in items for _, items in columns)]
-        return [
-            Answers(
-                prompt=shown_text(item.prompt, LONGEST_PROMPT),
-                by=tuple(
-                    (says, shown_text(items[item.id].answer or "", LONGEST_ANSWER), _reward(items[item.id].scores))
-                    for says, items in columns
-                ),
-            )
-            for item in evenly(shared, SIDE_BY_SIDE)
-        ]
-    return []
+    last = _last_rewarded(runs)
+    if last is None:
+        return []
+    name, run, reports = last
+    assert reports.base is not None
+    assert reports.tuned is not None
+    start = Path(str(run.setting("model.name") or run.setting("model") or "")).name
+    named = [("before all stages", before), (start or "before", reports.base), (name, reports.tuned)]
+    columns = [(says, {item.id: item for item in report.items}) for says, report in named if report is not None]
+    shared = [item for item in reports.tuned.items if all(item.id in items for _, items in columns)]
+    return [
+        Answers(
+            prompt=shown_text(item.prompt, LONGEST_PROMPT),
+            by=tuple(
+                (says, shown_text(items[item.id].answer or "", LONGEST_ANSWER), _reward(items[item.id].scores))
+                for says, items in columns
+            ),
+        )
+        for item in evenly(shared, SIDE_BY_SIDE)
+    ]
 
 
 def _reward(scores: Any) -> str:
