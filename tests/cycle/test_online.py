@@ -10,8 +10,7 @@ from markupsafe import escape
 
 from etude.comparison.verdict import compare
 from etude.config import load_run_file
-from etude.cycle.start import make_ready
-from etude.cycle.subjects import InMemory, open_subject
+from etude.cycle.subjects import InMemory, make_ready, open_subject
 from etude.evaluation.report import Report
 from etude.models.load import load
 from etude.models.rewarding import rewards_of

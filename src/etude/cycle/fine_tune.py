@@ -29,7 +29,7 @@ from etude.cycle.rows import prepare_rows
 from etude.cycle.same import identity, refuse_changes
 from etude.cycle.show import Quiet, Show, lines_about
 from etude.cycle.sources import attached, sources_of
-from etude.cycle.start import make_ready
+from etude.cycle.subjects import make_ready
 from etude.data.prepare import Prepared
 from etude.errors import EtudeError, Interrupted, Problems, StorageError
 from etude.evaluation.live import LiveTask

@@ -13,9 +13,10 @@ from typing import Any
 from etude.config.paths import STEP_FILES, STEP_SOURCES
 from etude.cycle.show import Show
 from etude.cycle.writing import embedder
-from etude.data.cache import cache_key, keep_newest
+from etude.data.cache import cache_key
 from etude.data.clean import Clean
 from etude.data.inputs import Inputs, Reading, open_inputs
+from etude.data.keeping import keep_newest
 from etude.data.options import DataOptions
 from etude.data.work import Step, manifest_of, work
 from etude.runs.store import home

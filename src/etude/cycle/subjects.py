@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etude import durable
 from etude.errors import ModelError, RunError
 from etude.json_values import json_sha256
 from etude.models.options import ModelOptions, Precision
+from etude.models.source import content_hash, find_folder, merged_folder
 from etude.runs.directory import RunDirectory, is_run, open_run
 
 if TYPE_CHECKING:
@@ -86,7 +89,6 @@ def subject_hash(name: str) -> str:
         RunError: the run has no weights yet.
         ModelError: nothing goes by that name.
     """
-    from etude.models.source import content_hash, find_folder
     from etude.techniques import adapter_files
 
     folder = Path(name)
@@ -102,9 +104,42 @@ def subject_hash(name: str) -> str:
     return content_hash(find_folder(name))
 
 
+def make_ready(model: ModelOptions) -> str | None:
+    """Merges the adapter of the run that the model's name says, if it says one; that run's id, to be noted as parent.
+
+    Raises:
+        RunError: the run is not finished.
+        ModelError: its adapter cannot be merged.
+    """
+    folder = Path(model.name)
+    if not is_run(folder):
+        return None
+    run = open_run(folder)
+    if run.state != "finished":
+        raise RunError(f"is {run.state}, so nothing can start from it", where=str(folder), remedy="finish it first")
+    place = merged_folder(folder)
+    if not place.is_dir():
+        _merge(folder, place)
+    return run.manifest().run_id
+
+
+def _merge(folder: Path, place: Path) -> None:
+    from etude.techniques.policy import Policy
+
+    opened = open_subject(str(folder), precision="float32")
+    inner = opened.subject if isinstance(opened, Named) else opened
+    assert isinstance(inner, Policy), "whole models need no merging"
+    merged = inner.merge()
+    durable.make_directory(place.parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".merging-") as building:
+        built = Path(building) / "model"
+        merged.module.save_pretrained(built)
+        merged.tokenizer.save_pretrained(built)
+        durable.replace(built, place)
+
+
 def _open_run(run: RunDirectory, *, base: bool, precision: Precision | None, known: InMemory | None) -> Subject:
     from etude.config import load_run_file
-    from etude.cycle.start import make_ready
     from etude.models.load import load
     from etude.techniques.policy import attach_adapter
 

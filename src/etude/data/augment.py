@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
+from etude.data.augmentation.methods import BY_MODEL, Method
+
 if TYPE_CHECKING:
     from etude.data.inputs import Row
     from etude.data.work import Ledger, Rows
 
-Method = Literal["noise", "paraphrase", "swap", "model", "back-translation"]
-BY_MODEL = ("model", "back-translation")
 FOR_MODELS = ("same_label", "embedder", "least_score", "judge_template")
 """Settings that count only where a model writes."""
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from etude import durable
 from etude.data.check import LONGEST_RAW, BadRow
+from etude.data.keeping import MOST_BYTES, keep_newest
 from etude.data.prepare import Prepared
 from etude.data.store import TYPES, TokenStore, mapped
 from etude.data.summary import DataSummary, TokenCounts
@@ -32,7 +33,6 @@ from etude.records import Origin
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MOST_BYTES = 8 << 30
 ABOUT = "prepared.json"
 LIBRARIES = ("tokenizers", "transformers", "jinja2")
 Say = Callable[[str], None]
@@ -155,20 +155,6 @@ class Cache:
         keep_newest(self.folder, newest, mark=ABOUT, most_bytes=self.most_bytes)
 
 
-def keep_newest(folder: Path, newest: str, *, mark: str, most_bytes: int = MOST_BYTES) -> None:
-    """Removes the entries of a folder that were used longest ago until the rest fits, `newest` in any case.
-
-    Each entry is a folder with a file called `mark`, which is touched whenever the entry is used.
-    """
-    entries = [path.parent for path in folder.glob(f"*/{mark}") if path.parent.name != newest]
-    room = most_bytes - _size(folder / newest)
-    for entry in sorted(entries, key=lambda entry: _used(entry / mark), reverse=True):
-        room -= _size(entry)
-        if room < 0:
-            with suppress(StorageError):
-                durable.remove(entry)
-
-
 def _locked_file(path: Path, *, wait: bool = True) -> int | None:
     """A descriptor that holds the lock; None if another process has it and it is not to be waited for."""
     while True:
@@ -214,17 +200,3 @@ def _restored(content: Mapping[str, Any], arrays: Mapping[str, Any]) -> Prepared
 def _hash_of(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
-
-
-def _used(mark: Path) -> float:
-    try:
-        return mark.stat().st_mtime
-    except OSError:  # another process has removed it
-        return 0.0
-
-
-def _size(entry: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in entry.iterdir())
-    except OSError:
-        return 0

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from etude import durable
 from etude.data.decontaminate import Decontaminate
 from etude.data.inputs import Inputs
+from etude.data.parts import PARTS
 from etude.data.work import Ledger, Lines, Outcome, Rows, described, in_order, lines_of
 from etude.errors import DataError
 
-PARTS = ("train", "validation", "test")
 MANIFEST = "manifest.json"
 DROPPED = "dropped.jsonl"
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from etude.data.check import RowError
 from etude.data.decontaminate import Judge
-from etude.data.divide import PARTS, Divide
 from etude.data.inputs import OnProgress, Row
 from etude.data.near import TextTaker
+from etude.data.parts import PARTS
 from etude.data.sides import Sides, sides_of
 from etude.data.split import assign, assign_by_time, clusters, drawn
 from etude.data.work import Ledger
@@ -22,6 +22,8 @@ from etude.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from etude.data.divide import Divide
 
 LEFT_OUT = -1
 TRAIN = PARTS.index("train")

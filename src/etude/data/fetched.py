@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from etude import durable
-from etude.data.cache import keep_newest
+from etude.data.keeping import keep_newest
 from etude.errors import DataError, EtudeError
 
 MOST_BYTES = 10 << 30

@@ -7,22 +7,31 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from etude import durable
 from etude.data.fetched import Allowance, kept
-from etude.data.sources import HubName, SourceFile
 from etude.errors import DataError, EtudeError
 
 PATIENCE_SECONDS = 5.0
 ROWS = "rows.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class HubName:
+    """`org/name`, `org/name:config`, `org/name#split` or all three."""
+
+    name: str
+    config: str | None
+    split: str | None
+
+
 @cache
-def fetch(hub: HubName) -> SourceFile:
-    """The split asked for (default `train`, or the only one) as a file of JSON lines, kept as what URLs give is.
+def fetch(hub: HubName) -> tuple[Path, str]:
+    """The split asked for (default `train`, or the only one) as JSON lines, kept as what URLs give is, and its name.
 
     Raises:
         DataError: soon, when it cannot be had; it is larger than is allowed, or empty.
@@ -37,7 +46,7 @@ def fetch(hub: HubName) -> SourceFile:
     if not len(rows):
         raise DataError("the data set has no rows", where=name, remedy="choose another split or data set")
     version = sorted(str(file["filename"]) for file in rows.cache_files) or None
-    return SourceFile(kept(name, version, lambda folder: _write(rows, folder, name)) / ROWS, name, "JSONL")
+    return kept(name, version, lambda folder: _write(rows, folder, name)) / ROWS, name
 
 
 def _loaded(hub: HubName) -> tuple[Any, str]:

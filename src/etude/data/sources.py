@@ -37,15 +37,6 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class HubName:
-    """`org/name`, `org/name:config`, `org/name#split` or all three."""
-
-    name: str
-    config: str | None
-    split: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Sources:
     files: tuple[SourceFile, ...]
     left_out: tuple[str, ...] = ()
@@ -73,9 +64,10 @@ def find(source: str | Path) -> Sources:
         or (path.parent.is_dir() and "/" in str(source))
     ):
         raise _missing(path, str(source))
-    from etude.data.hub import fetch
+    from etude.data.hub import HubName, fetch
 
-    return Sources((fetch(HubName(matched["name"], matched["config"], matched["split"])),))
+    rows, name = fetch(HubName(matched["name"], matched["config"], matched["split"]))
+    return Sources((SourceFile(rows, name, "JSONL"),))
 
 
 def is_remote(source: str) -> bool:

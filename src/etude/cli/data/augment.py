@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etude.cli.data.files import add_step, is_unfinished, perform, quiet_where_local, settings_of
-from etude.data.augment import BY_MODEL, Augment
+from etude.data.augment import Augment
+from etude.data.augmentation.methods import BY_MODEL
 from etude.errors import EtudeError, Problems
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING
 
-from etude.data.augment import BY_MODEL
 from etude.data.augmentation.by_model import reworded, translated_back
 from etude.data.augmentation.checking import Checks, Reworded, checks
+from etude.data.augmentation.methods import BY_MODEL
 from etude.data.augmentation.noise import noised
 from etude.data.augmentation.paraphrase import paraphrased
 from etude.data.augmentation.same_label import Learning
@@ -22,7 +22,8 @@ from etude.data.check import RowError
 from etude.errors import DataError
 
 if TYPE_CHECKING:
-    from etude.data.augment import Augment, Method
+    from etude.data.augment import Augment
+    from etude.data.augmentation.methods import Method
     from etude.data.inputs import Row
     from etude.data.work import Ledger, Rows
 

@@ -1,0 +1,3 @@
+"""What rows are divided among."""
+
+PARTS = ("train", "validation", "test")
