@@ -90,7 +90,8 @@ def test_an_adapter_is_asked_in_a_vllm_server(finished: Desk, tmp_path: Path) ->
         assert server.loaded
         assert not server.adapters
     assert "adapter in vLLM: holds; same token ids" in words
-    assert parity_of(tmp_path / "out")[1]["most_difference"] < 1e-3  # type: ignore[operator]
+    # What was trained computes in bfloat16 where the processor does; the server here in float32.
+    assert parity_of(tmp_path / "out")[1]["most_difference"] < 1e-2  # type: ignore[operator]
     done = finished.etude("export", "runs/toy", "--vllm", "http://127.0.0.1:9/v1", "--out", str(tmp_path / "no"))
     assert (done.code, "--vllm takes adapters only" in done.error) == (2, True)
 
