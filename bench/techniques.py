@@ -49,7 +49,7 @@ TECHNIQUES = (
     Tried("LoRA", "lora", (5e-4, 1e-3, 2e-3)),
     Tried("QLoRA", "qlora", rate_of="LoRA"),
     Tried("adapter", "adapter", (5e-4, 1e-3, 2e-3)),
-    Tried("sparse", "sparse", (1e-4, 3e-4, 1e-3), {"share": 0.02}),
+    Tried("sparse", "sparse", (3e-4, 1e-3, 3e-3), {"share": 0.046}),
     Tried("DoRA", "lora", settings={"dora": True}, rate_of="LoRA"),
     Tried("IA3", "ia3", (1e-2, 3e-2, 1e-1)),
     Tried("prefix", "prefix", (3e-2, 1e-1, 3e-1)),

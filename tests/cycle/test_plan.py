@@ -39,7 +39,7 @@ def test_an_accelerator_and_a_price(desk: Desk) -> None:
 def test_a_run_that_cannot_fit_is_refused_before_anything_is_loaded(desk: Desk) -> None:
     desk.run_file(data={"tokens_per_batch": 4096}, training={"batch_rows": 500})
     config = json.loads((desk.folder / "base" / "config.json").read_text(encoding="utf-8"))
-    desk.write("base/config.json", json.dumps({**config, "num_hidden_layers": 40, "hidden_size": 1 << 17}))
+    desk.write("base/config.json", json.dumps({**config, "num_hidden_layers": 40, "hidden_size": 1 << 20}))
     done = desk.etude("train", "toy.yaml")
     assert done.code == 2
     assert re.search(r"needs about [\d.]+ GB of memory, and [\d.]+ GB are free; most of it .* is weights", done.error)

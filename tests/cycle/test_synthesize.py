@@ -313,7 +313,8 @@ def test_pairs_by_a_reward_model_hold_what_it_likes_and_dislikes_most(desk: Desk
         said, prompt = row["synthesis"], (Message("user", row["prompt"][0]["content"]),)
         assert (said["model"], said["judge"]) == (writer, "runs/reward")
         ends = [(prompt, row[side][0]["content"]) for side in ("chosen", "rejected")]
-        assert scored(ends) == pytest.approx([max(said["scores"]), min(said["scores"])], abs=1e-4)
+        # Asked in other company, a reward is rounded otherwise where the processor computes in bfloat16.
+        assert scored(ends) == pytest.approx([max(said["scores"]), min(said["scores"])], abs=2e-2)
         assert max(said["scores"]) > min(said["scores"])
     assert len(rows) + len(reasons(desk)) == 12
     shown = desk.etude("data", "show", "new.jsonl", "--model", "./base", "--rows", "1")

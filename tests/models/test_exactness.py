@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 import transformers as T
@@ -12,7 +10,7 @@ from torch import Tensor, nn
 from etude.batch import Batch
 from etude.errors import DataError, ModelError
 from etude.models.asked import FAR, windows_of
-from etude.models.attention import IMPLEMENTATION, attend, follow, follows
+from etude.models.attention import attend, follow, follows
 from etude.models.lengths import longest_row, packs_at_this_length
 from etude.models.probe import LONGEST_WINDOW, probe_batch, proven_way
 from etude.models.scoring import score
@@ -170,14 +168,3 @@ def test_probe_batch_looks_beyond_a_window_and_has_a_nested_branch() -> None:
 def test_longest_row_is_the_deepest_path() -> None:
     batch: Batch = batch_of(some_rows(), min_shared=2)
     assert longest_row(batch) == int(batch.position_T.max()) + 1
-
-
-@pytest.mark.model
-def test_the_probe_of_the_base_model_is_quick() -> None:
-    from etude.models.load import load
-
-    model = load("smollm2-135m-instruct")
-    model.module.set_attn_implementation(IMPLEMENTATION)
-    started = time.perf_counter()
-    proven_way(model.module, where="base")
-    assert time.perf_counter() - started < 2.0, "about 0.3 s on two quiet cores"

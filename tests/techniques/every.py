@@ -11,7 +11,7 @@ from etude.batch import Sample, TokenRow
 from etude.data.batches import OfflineBatches
 from etude.models.load import load
 from etude.models.loaded import LoadedModel
-from etude.models.options import ModelOptions
+from etude.models.options import ModelOptions, Precision
 from etude.models.scoring import score
 from etude.objectives.sft import SFT
 from etude.packing import pack
@@ -90,13 +90,13 @@ def source(seed: int = 0, count: int = 8) -> OfflineBatches:
     return OfflineBatches(samples=rows(seed, count))
 
 
-def loaded(base: Path, technique: Technique) -> LoadedModel:
-    return load(ModelOptions(name=str(base), precision="float32"), held=technique.base_held_as)
+def loaded(base: Path, technique: Technique, *, precision: Precision = "float32") -> LoadedModel:
+    return load(ModelOptions(name=str(base), precision=precision), held=technique.base_held_as)
 
 
-def attached(base: Path, technique: Technique, *, seed: int = 0) -> Policy:
+def attached(base: Path, technique: Technique, *, seed: int = 0, precision: Precision = "float32") -> Policy:
     """The technique on a fresh base, given the rows that choosing ones want to see."""
-    model = loaded(base, technique)
+    model = loaded(base, technique, precision=precision)
     survey = TrainingSurvey(model, technique, source(), SFT(), seed=0)
     return attach(technique, model, seed=seed, survey=survey)
 

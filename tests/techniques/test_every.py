@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from etude.batch import Sample, TokenRow
+from etude.cycle.outlines import fresh, trainable_of
 from etude.errors import ModelError
+from etude.models.options import ModelOptions, Precision
 from etude.models.scoring import score
 from etude.objectives.sft import SFT
 from etude.packing import pack
@@ -124,9 +126,10 @@ def test_the_fast_way_is_the_plain_one(name: str, toy_base: Path) -> None:
             assert (gradient - expected).abs().max() <= 1e-3 * expected.abs().max() + 1e-6, key
 
 
+@pytest.mark.parametrize(("precision", "distance"), [("float32", 2e-4), ("bfloat16", 0.25)])
 @every
-def test_it_is_sampled_as_it_is_scored(name: str, toy_base: Path) -> None:
-    model = moved(attached(toy_base, EVERY[name]), by=0.2).model
+def test_it_is_sampled_as_it_is_scored(name: str, precision: Precision, distance: float, toy_base: Path) -> None:
+    model = moved(attached(toy_base, EVERY[name], precision=precision), by=0.2).model
     prompts = [tuple(row.rows[0].tokens[:length]) for row, length in zip(rows(2), (3, 6, 7, 4), strict=False)]
     answers = sample(model, prompts, SampleOptions(max_new_tokens=6), end_ids=frozenset())
     for prompt, answer in zip(prompts, answers, strict=True):
@@ -134,4 +137,10 @@ def test_it_is_sampled_as_it_is_scored(name: str, toy_base: Path) -> None:
         weights = (0.0,) * len(prompt) + (1.0,) * len(answer.tokens)
         with torch.no_grad():
             scored = score(model.module, pack([Sample("0", (TokenRow(whole, weights),))]), way="tree")
-        assert (scored - torch.tensor(answer.logprobs)).abs().max() < 2e-4
+        assert (scored - torch.tensor(answer.logprobs)).abs().max() < distance
+
+
+@every
+def test_as_many_weights_are_foreseen_as_learn(name: str, toy_base: Path) -> None:
+    foreseen, _ = trainable_of(EVERY[name], fresh(ModelOptions(name=str(toy_base))))
+    assert foreseen == pytest.approx(attached(toy_base, EVERY[name]).num_trainable, rel=0.01)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from etude.config import RunFile, load_run_file
 from etude.errors import ConfigError, EtudeError
 from etude.models.load import precision_name
@@ -21,7 +23,9 @@ from etude.techniques.base import Technique
 from etude.techniques.freeze import Freeze
 from etude.techniques.lora import LoRA
 from etude.techniques.policy import attach, technique_in
+from etude.techniques.prompt import PromptTuning
 from etude.techniques.sparse import Sparse
+from etude.techniques.targets import linear_layers
 
 FUSED = frozenset({"llama", "mistral", "qwen2"})
 """Families that go the fused way on a CPU."""
@@ -121,16 +125,19 @@ def trainable_of(technique: Technique, model: LoadedModel) -> tuple[int, bool]:
         EtudeError: a method that starts from numbers, which an outline has not got.
     """
     if isinstance(technique, Sparse):
-        linear = sum(outputs * inputs for outputs, inputs in shape_of(model.module, name="").linears.values())
-        return round(technique.share * linear), True
+        layers = linear_layers(model, technique.targets, where="technique.targets")
+        return sum(round(technique.share * one.weight.numel()) for _, one in layers), True
     if isinstance(technique, Freeze) and technique.choose is not None:
         return round(technique.share * shape_of(model.module, name="").linear), True
     asked = technique
     if isinstance(technique, LoRA):
-        asked = replace(technique, start="zero", dora=False)
+        asked = replace(technique, start="zero")
+    elif isinstance(technique, PromptTuning):
+        asked = replace(technique, text=None)  # an outline has no tokenizer
     own = {id(parameter) for parameter in model.module.parameters()}
     try:
-        trainable = attach(asked, model).trainable
+        with torch.device("meta"):  # first numbers of adapters are not drawn either
+            trainable = attach(asked, model).trainable
     except RuntimeError as error:  # it looked at numbers, which an outline has not got
         raise EtudeError(f"cannot be planned: {error}", where="technique.kind") from error
     return sum(one.numel() for one in trainable.values()), any(id(one) in own for one in trainable.values())

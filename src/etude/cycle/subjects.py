@@ -42,12 +42,13 @@ class InMemory:
         """The base for a run's adapter on the weights in memory; None where they are not what it was made from."""
         from etude.models.beside import beside
         from etude.models.load import DTYPES, precision_name
+        from etude.models.precision import dtype_of
 
         same = (
             self.technique.keeps_base
             and technique.keeps_base
             and self.technique.base_held_as == technique.base_held_as
-            and DTYPES[precision_name(options.precision)] == self.model.module.dtype
+            and DTYPES[precision_name(options.precision)] == dtype_of(self.model.module)
             and run.manifest().base.hash == self.model.base_hash
         )
         return beside(self.model) if same else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from etude.batch import Sample, TokenRow
 from etude.errors import EtudeError
+from etude.models.precision import dtype_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +113,7 @@ class Expected:
         if not chosen:
             raise EtudeError("there is no row to compare answers on", remedy="give a file of rows by --rows")
         log_SV, target_S = distributions(model, chosen)
-        return Expected(chosen, log_SV, target_S, str(model.module.dtype).rpartition(".")[2])
+        return Expected(chosen, log_SV, target_S, str(dtype_of(model.module)).rpartition(".")[2])
 
 
 def _few(rows: Sequence[TokenRow]) -> tuple[TokenRow, ...]:

@@ -16,6 +16,7 @@ from etude.models.attention import follow
 from etude.models.layers.held import HeldLinear
 from etude.models.loaded import LoadedModel
 from etude.models.options import Held, ModelOptions, Precision
+from etude.models.precision import dtype_of
 from etude.models.probe import proven_way
 from etude.models.products import computes_in_bfloat16
 from etude.models.refuse import inspect_folder, known_architecture
@@ -181,7 +182,7 @@ def reload_weights(model: LoadedModel, folder: Path) -> None:
         Problems: the folder carries code or only pickled weights.
     """
     inspect_folder(folder)
-    fresh = _read_module(folder, model.module.dtype)
+    fresh = _read_module(folder, dtype_of(model.module))
     theirs, ours = fresh.state_dict(), model.module.state_dict()
     shapes = {(name, tensor.shape) for name, tensor in theirs.items()} ^ {(n, t.shape) for n, t in ours.items()}
     if shapes:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from etude.models import kernels
 from etude.models.fused import AttentionHalf, FeedForwardHalf, read_halves
+from etude.models.precision import dtype_of
 from etude.models.projections import Projections
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class PagedModel:
         self, module: PreTrainedModel, halves: Sequence[tuple[AttentionHalf, FeedForwardHalf]], num_positions: int
     ) -> None:
         self.module = module
-        self.dtype = module.dtype
+        self.dtype = dtype_of(module)
         attention, feed_forward = halves[0]
         self._num_layers = len(halves)
         base, head = cast("Any", module.base_model), cast("nn.Linear", module.get_output_embeddings())

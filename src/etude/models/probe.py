@@ -14,6 +14,7 @@ from etude.batch import Batch, Sample, TokenRow
 from etude.errors import ModelError
 from etude.models.asked import windows_of
 from etude.models.attention import attention_set_to, follows
+from etude.models.precision import dtype_of
 from etude.packing import pack
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def proven_way(module: PreTrainedModel, *, where: str) -> Way:
         for way in _candidates(module, packs=trouble is None):
             if way == "rows" and follows(module):
                 module.set_attn_implementation(module.get_correct_attn_implementation(None))
-            agrees, distance = _compare(score(module, batch, way=way), plain_S, module.dtype)
+            agrees, distance = _compare(score(module, batch, way=way), plain_S, dtype_of(module))
             if agrees:
                 if way == "rows":
                     why = trouble or "own masks or state"
@@ -116,7 +117,7 @@ def _plain_log_probabilities(module: PreTrainedModel, batch: Batch, where: str) 
         logits = module(input_ids=batch.tokens_T[path.to(module.device)][None], use_cache=False).logits[0]
         log_probabilities = logits.float().log_softmax(-1).cpu()
         for token, found in zip(path.tolist(), log_probabilities, strict=True):
-            agrees, distance = _compare(log_probability_at.setdefault(token, found), found, module.dtype)
+            agrees, distance = _compare(log_probability_at.setdefault(token, found), found, dtype_of(module))
             if not agrees and not math.isnan(distance):
                 raise ModelError(
                     "its predictions depend on the tokens that follow",

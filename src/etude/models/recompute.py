@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from etude.models import kernels
 from etude.models.attention import tree_layout
 from etude.models.layout import Layout
+from etude.models.precision import dtype_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,7 +62,7 @@ def kept_bytes(module: PreTrainedModel, num_tokens: int) -> int:
     config = module.config.get_text_config()
     wide = config.to_dict().get("intermediate_size") or 4 * config.hidden_size
     per_layer = 5 * config.hidden_size + 2 * wide
-    return int(num_tokens * config.num_hidden_layers * per_layer * module.dtype.itemsize)
+    return int(num_tokens * config.num_hidden_layers * per_layer * dtype_of(module).itemsize)
 
 
 def _most_kept(device: torch.device) -> int:

@@ -22,6 +22,7 @@ from etude.models.layers.virtual import led
 from etude.models.layout import Layout, layout_of
 from etude.models.lengths import packs_at_this_length
 from etude.models.loaded import Way
+from etude.models.precision import dtype_of
 from etude.models.rows import site_states_by_row
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _site_states(module: PreTrainedModel, batch: Batch, way: Way, *, recompute: 
     if not packs_at_this_length(module, batch) or way == "rows":
         return site_states_by_row(module, batch)
     if way == "fused":
-        step = products.TILE if products.takes_any_length(module.dtype) else step_of(module.dtype)
+        step = products.TILE if products.takes_any_length(dtype_of(module)) else step_of(dtype_of(module))
         tokens, layout = _padded(module, batch, step=step)
         states = fused.site_states(module, tokens, layout, batch.site_S, step=step, recompute=recompute)
         if states is not None:
@@ -89,7 +90,7 @@ def _site_states(module: PreTrainedModel, batch: Batch, way: Way, *, recompute: 
 
 def _padded(module: PreTrainedModel, batch: Batch, *, step: int | None = None) -> tuple[Tensor, Layout]:
     """Token ids and layout of a batch, rounded up to a length that comes again."""
-    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step or step_of(module.dtype))
+    padding = -len(batch.tokens_T) % (BLOCK if batch.tokens_T.is_cuda else step or step_of(dtype_of(module)))
     return nn.functional.pad(batch.tokens_T, (0, padding)), layout_of(batch, padding=padding)
 
 

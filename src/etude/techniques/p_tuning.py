@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from etude.models.loaded import LoadedModel
     from etude.techniques.base import Survey
 
+SEEN = 4096
+"""Tokens of the vocabulary that tell how long its vectors are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PTuning(LeadingTokens):
@@ -38,14 +41,14 @@ class PTuning(LeadingTokens):
 
         name, _, width = embedding_of(model)
         embedding: Any = model.module.get_input_embeddings()
-        spread = float(embedding.weight.float().std())
+        spread = embedding.weight[:SEEN].float().std()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator_of(seed, name).initial_seed())
             rows = torch.randn(self.tokens, width)
             encoder = Encoder(width, self.hidden, recurrent=self.encoder == "lstm")
             with torch.no_grad():  # the first tokens look like the vocabulary's
                 last: Any = encoder.layers[-1]
-                last.weight *= spread / encoder(rows).std()
+                last.weight *= spread.to(rows.device) / encoder(rows).std()
                 last.bias.zero_()
         yield name, VirtualTokens(embedding, rows, encoder=encoder.to(embedding.weight.device))
 

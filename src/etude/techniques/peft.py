@@ -24,7 +24,7 @@ OWN = {"PROMPT_TUNING": "prompt", "P_TUNING": "p-tuning", "PREFIX_TUNING": "pref
 
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod(Usual):
-    """Train what `config` describes, as the library does it: LoHa, LoKr, OFT, BOFT, VeRA, FourierFT, HRA and more."""
+    """Train what `config` describes, as the library does it: LoHa, LoKr, OFT, BOFT, FourierFT, HRA and more."""
 
     kind: Literal["peft"] = "peft"
     saved_as: ClassVar[str] = "adapter"

@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from etude import durable
 from etude.models.machine import peak_memory
+from etude.models.precision import dtype_of
 from etude.training import phases
 from etude.training.profile_table import Measured, written
 from etude.training.progress import Progress
@@ -120,7 +121,7 @@ class Profile:
         module, recorded = policy.model.module, self._recorded
         on_gpu = module.device.type == "cuda"
         where = torch.cuda.get_device_name(module.device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-        precision = str(module.dtype).removeprefix("torch.")
+        precision = str(dtype_of(module)).removeprefix("torch.")
         events = profiler.events()
         assert events is not None
         measured = Measured(
