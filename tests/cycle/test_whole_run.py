@@ -204,3 +204,8 @@ def test_answers_are_held_against_the_documents_of_their_rows(desk: Desk) -> Non
     assert [item.reference for item in report.items] == ["On Monday.", ""]
     assert "[1] The parcel left on Monday." in report.items[0].prompt
     assert "papers.jsonl:2: has no reference answer" in desk.etude("evaluate", "./base", "rouge.task.yaml").error
+
+
+def test_virtual_tokens_that_begin_as_words_are_a_run_like_any_other(desk: Desk) -> None:
+    begun_as_words = ("technique=prompt", "technique.text=which label?", "training.steps=2")
+    assert "of memory at the peak" in said(desk.etude("train", "toy.yaml", *begun_as_words))

@@ -63,6 +63,8 @@ EVERY: dict[str, Technique] = {
         config={"peft_type": "LOHA", "r": 4, "alpha": 8, "target_modules": ["q_proj", "down_proj"]}
     ),
     "peft oft": PeftMethod(config={"peft_type": "OFT", "oft_block_size": 8, "target_modules": ["q_proj", "v_proj"]}),
+    "peft vera": PeftMethod(config={"peft_type": "VERA", "r": 8, "target_modules": ["q_proj", "v_proj"]}),
+    "peft randlora": PeftMethod(config={"peft_type": "RANDLORA", "r": 8, "target_modules": ["q_proj", "v_proj"]}),
     "peft norms": PeftMethod(config={"peft_type": "LN_TUNING", "target_modules": ["input_layernorm"]}),
 }
 STARTS_ELSEWHERE = ("prompt", "p-tuning", "prefix")

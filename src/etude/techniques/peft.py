@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 OWN = {"PROMPT_TUNING": "prompt", "P_TUNING": "p-tuning", "PREFIX_TUNING": "prefix"}
 """Methods that act on rows rather than layers: the library's way of doing so cannot be packed, ours can."""
+WRAPPED = "wrapped_by_peft"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod(Usual):
-    """Train what `config` describes, as the library does it: LoHa, LoKr, OFT, BOFT, FourierFT, HRA and more."""
+    """Train what `config` describes, as the library does it: LoHa, LoKr, OFT, BOFT, VeRA, FourierFT, HRA and more."""
 
     kind: Literal["peft"] = "peft"
     saved_as: ClassVar[str] = "adapter"
@@ -52,9 +53,11 @@ class PeftMethod(Usual):
             torch.manual_seed(seed)
             try:
                 config = peft.get_peft_config({"task_type": "CAUSAL_LM", **settings})
-                peft.inject_adapter_in_model(config, model.module)
+                wrapped = peft.get_peft_model(model.module, config)
             except (KeyError, TypeError, ValueError) as error:
                 raise ConfigError(f"PEFT refuses it: {error}", where="technique.config") from error
+        # Beside the module and not in it: what layers share hangs on the wrapper, and the wrapper holds the module.
+        vars(model.module)[WRAPPED] = wrapped
         model.module.eval()
         return {name: p for name, p in model.module.named_parameters() if p.requires_grad}
 
@@ -80,12 +83,12 @@ class PeftMethod(Usual):
     def save(self, model: LoadedModel, folder: Path) -> None:
         """Writes what the library would."""
         peft = _library()
-        config = _config_of(model)
-        tensors = peft.get_peft_model_state_dict(model.module, adapter_name="default", save_embedding_layers=False)
-        described = {key: _plain(value) for key, value in config.to_dict().items()}
+        wrapped = vars(model.module)[WRAPPED]
+        tensors = peft.get_peft_model_state_dict(wrapped, adapter_name="default", save_embedding_layers=False)
+        described = {key: _plain(value) for key, value in wrapped.peft_config["default"].to_dict().items()}
         described |= {"base_model_name_or_path": model.name, "inference_mode": True}
-        named = {f"{adapter_files.PREFIX}{name}": tensor for name, tensor in tensors.items()}
-        adapter_files.write(folder, described, named, base_hash=model.base_hash)
+        own = {name: tensor.clone() for name, tensor in tensors.items()}  # layers may share one tensor
+        adapter_files.write(folder, described, own, base_hash=model.base_hash)
 
     def load(self, model: LoadedModel, folder: Path) -> None:
         """
@@ -93,12 +96,12 @@ class PeftMethod(Usual):
             ModelError: the file lacks weights or holds others than those attached.
         """
         peft = _library()
-        stored = {k.removeprefix(adapter_files.PREFIX): v for k, v in adapter_files.read_weights(folder).items()}
-        own = peft.get_peft_model_state_dict(model.module, adapter_name="default", save_embedding_layers=False)
+        wrapped, stored = vars(model.module)[WRAPPED], adapter_files.read_weights(folder)
+        own = peft.get_peft_model_state_dict(wrapped, adapter_name="default", save_embedding_layers=False)
         odd = stored.keys() ^ own.keys()
         if odd:
             raise ModelError(f"{min(odd)} is missing or not attached", where=str(folder))
-        peft.set_peft_model_state_dict(model.module, stored, adapter_name="default")
+        peft.set_peft_model_state_dict(wrapped, stored, adapter_name="default")
 
     def merge(self, model: LoadedModel) -> None:
         """
@@ -135,11 +138,6 @@ def _layers(model: LoadedModel) -> list[Any]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return [module for module in model.module.modules() if isinstance(module, BaseTunerLayer)]
-
-
-def _config_of(model: LoadedModel) -> Any:
-    module: Any = model.module
-    return module.peft_config["default"]
 
 
 def _plain(value: Any) -> Any:
