@@ -207,5 +207,5 @@ def test_answers_are_held_against_the_documents_of_their_rows(desk: Desk) -> Non
 
 
 def test_virtual_tokens_that_begin_as_words_are_a_run_like_any_other(desk: Desk) -> None:
-    begun_as_words = ("technique=prompt", "technique.text=which label?", "training.steps=2")
+    begun_as_words = ("technique={kind: prompt, text: which label}", "training.steps=2")
     assert "of memory at the peak" in said(desk.etude("train", "toy.yaml", *begun_as_words))
