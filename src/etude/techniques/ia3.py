@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class IA3(Layerwise):
-    """Train three vectors a layer; wants a learning rate some ten times that of LoRA."""
+    """Train three vectors a layer; wants a learning rate some thirty times that of LoRA."""
 
     kind: Literal["ia3"] = "ia3"
     targets: tuple[str, ...] = ("k_proj", "v_proj")
