@@ -133,3 +133,9 @@ def test_files_behind_urls_are_opened_in_one_place_from_what_a_user_named() -> N
         "src/etude/data/remote.py"
     ]
     assert [name for name, text in sources.items() if "data.remote import" in text] == ["src/etude/data/sources.py"]
+
+
+def test_no_module_is_asked_for_its_dtype() -> None:
+    """That is its first weight's, which a technique may have put there in another precision; `dtype_of` knows."""
+    asking = [short(path) for path in files("src") if re.search(r"\bmodule\.dtype\b", path.read_text("utf-8"))]
+    assert not asking, asking
