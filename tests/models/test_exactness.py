@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from etude.batch import Batch
 from etude.errors import DataError, ModelError
 from etude.models.asked import FAR, windows_of
-from etude.models.attention import attend, follow, follows
+from etude.models.attention import IMPLEMENTATION, attend, follow, follows
 from etude.models.lengths import longest_row, packs_at_this_length
+from etude.models.load import load
+from etude.models.options import ModelOptions
 from etude.models.probe import LONGEST_WINDOW, probe_batch, proven_way
 from etude.models.scoring import score
 from tests.models.families import MOE, PACKED, SIZES, UNPACKED, family
@@ -168,3 +170,13 @@ def test_probe_batch_looks_beyond_a_window_and_has_a_nested_branch() -> None:
 def test_longest_row_is_the_deepest_path() -> None:
     batch: Batch = batch_of(some_rows(), min_shared=2)
     assert longest_row(batch) == int(batch.position_T.max()) + 1
+
+
+@pytest.mark.model
+def test_the_probe_of_the_base_model_is_small() -> None:
+    """Each load waits for it."""
+    module, read = load(ModelOptions(name="smollm2-135m-instruct", precision="float32")).module, []
+    module.get_input_embeddings().register_forward_hook(lambda _, ids, __: read.append(ids[0].numel()))
+    module.set_attn_implementation(IMPLEMENTATION)
+    proven_way(module, where="base")
+    assert sum(read) < 256

@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
 def _train_stages(stages: list[Stage], command: list[str], arguments: Namespace) -> int:
     """One run after the other; with --resume those that are finished stay as they are."""
     from etude.cycle.stages import before_all_stages
-    from etude.pages.stages import all_together, write_stages_page
+    from etude.pages.stages import write_stages_page
     from etude.runs.directory import RunDirectory, is_run
 
     for stage in stages:
@@ -78,11 +78,10 @@ def _train_stages(stages: list[Stage], command: list[str], arguments: Namespace)
         if code:
             return code
     before_all_stages([stage.load() for stage in stages], folder, OnTerminal())
-    names = [stage.name for stage in stages]
-    together = all_together(folder, names)
+    page, together = write_stages_page(folder, [stage.name for stage in stages])
     if together is not None:
         print(f"all stages together: {together.sentence()}")
-    print(f"open {write_stages_page(folder, names)}  all stages side by side")
+    print(f"open {page}  all stages side by side")
     return 0
 
 

@@ -15,7 +15,7 @@ from etude.evaluation.report import Report
 from etude.pages.answers import LONGEST_ANSWER, LONGEST_PROMPT, ShownText, evenly, shown_text
 from etude.pages.figures import against, trend
 from etude.pages.report import PAGE, Panel, environment_of_pages
-from etude.pages.run_files import RunFiles, TaskReports, read_run_files
+from etude.pages.run_files import RunFiles, read_run_files
 from etude.pages.svg import picture
 from etude.pages.verdicts import Card, card
 from etude.pages.wording import duration, number, percent
@@ -64,9 +64,13 @@ class Answers:
     """(whose, answer, reward)."""
 
 
-def write_stages_page(folder: Path, names: Sequence[str]) -> Path:
-    """Writes `report.html` beside the stages' folders; stages that have not begun are said to be waiting."""
-    runs, before = _files_of(folder, names), whole_report(folder / BEFORE)
+def write_stages_page(folder: Path, names: Sequence[str]) -> tuple[Path, Verdict | None]:
+    """Writes `report.html` beside the stages' folders; stages that have not begun are said to be waiting.
+
+    Also what all stages came to together, where that is known.
+    """
+    runs = {name: read_run_files(folder / name) if is_run(folder / name) else None for name in names}
+    before = whole_report(folder / BEFORE)
     together = _together(runs, before)
     page = (
         environment_of_pages()
@@ -83,37 +87,26 @@ def write_stages_page(folder: Path, names: Sequence[str]) -> Path:
     )
     place = folder / PAGE
     durable.write_text(place, page)
-    return place
-
-
-def all_together(folder: Path, names: Sequence[str]) -> Verdict | None:
-    """The last rewarded stage's answers against those of the model before all stages, by that stage's rewards.
-
-    None where one of the two is missing, or they are of other prompts.
-    """
-    return _together(_files_of(folder, names), whole_report(folder / BEFORE))
-
-
-def _files_of(folder: Path, names: Sequence[str]) -> dict[str, RunFiles | None]:
-    return {name: read_run_files(folder / name) if is_run(folder / name) else None for name in names}
+    return place, together
 
 
 def _together(runs: dict[str, RunFiles | None], before: Report | None) -> Verdict | None:
+    """What all stages came to, by the rewards of the last; None where a report is missing or of other prompts."""
     last = _last_rewarded(runs)
-    if before is None or last is None or last[2].tuned is None:
+    if before is None or last is None:
         return None
     try:
-        return compare(last[2].tuned, before)
+        return compare(last[3], before)
     except EtudeError:
         return None
 
 
-def _last_rewarded(runs: dict[str, RunFiles | None]) -> tuple[str, RunFiles, TaskReports] | None:
-    """The last stage whose answers to held-out prompts were rewarded before and after it."""
+def _last_rewarded(runs: dict[str, RunFiles | None]) -> tuple[str, RunFiles, Report, Report] | None:
+    """The last stage whose answers to held-out prompts were rewarded before and after it, with both reports."""
     for name, run in reversed(runs.items()):
         for task in run.tasks if run else ():
             if run is not None and task.name == REWARD and task.base is not None and task.tuned is not None:
-                return name, run, task
+                return name, run, task.base, task.tuned
     return None
 
 
@@ -209,13 +202,11 @@ def side_by_side(runs: dict[str, RunFiles | None], before: Report | None) -> lis
     last = _last_rewarded(runs)
     if last is None:
         return []
-    name, run, reports = last
-    assert reports.base is not None
-    assert reports.tuned is not None
+    name, run, base, tuned = last
     start = Path(str(run.setting("model.name") or run.setting("model") or "")).name
-    named = [("before all stages", before), (start or "before", reports.base), (name, reports.tuned)]
+    named = [("before all stages", before), (start or "before", base), (name, tuned)]
     columns = [(says, {item.id: item for item in report.items}) for says, report in named if report is not None]
-    shared = [item for item in reports.tuned.items if all(item.id in items for _, items in columns)]
+    shared = [item for item in tuned.items if all(item.id in items for _, items in columns)]
     return [
         Answers(
             prompt=shown_text(item.prompt, LONGEST_PROMPT),
